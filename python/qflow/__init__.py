@@ -1,0 +1,1 @@
+"""Qflow runs automation flows and leaves a history that an outsider can verify."""

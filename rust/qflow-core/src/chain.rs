@@ -1,0 +1,1 @@
+//! Records and the hash chain that an execution's records form.

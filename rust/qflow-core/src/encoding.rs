@@ -1,0 +1,1 @@
+//! Canonical bytes: DAG-CBOR and CIDs.

@@ -1,0 +1,1 @@
+//! Runtime expressions: jq by jaq, bounded in steps and output.

@@ -1,0 +1,8 @@
+//! The pure half of Qflow: bytes in, decisions out. No I/O, clock, chance, Python or async runtime.
+#![forbid(unsafe_code)]
+
+pub mod chain;
+pub mod encoding;
+pub mod expression;
+pub mod log;
+pub mod signature;
