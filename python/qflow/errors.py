@@ -1,23 +1,24 @@
 """Every error that Qflow raises, drawn as a tree.
 
-    QflowError
-    ├── ConfigError            a setting is unknown, malformed or missing; nothing was started
-    ├── FlowError              a flow was refused when it was loaded; nothing was started
-    ├── ExpressionError        a runtime expression does not compile, or failed or overran its bounds
-    ├── StepError              an attempt failed; carries the problem that a flow can catch
-    ├── ExecutionError         about one execution
-    │   ├── ExecutionNotFoundError
-    │   ├── ExecutionStateError    the execution cannot do that in its present status
-    │   └── ExecutionFailedError   it faulted or was aborted; carries its problem
-    ├── LogError               about the durable log
-    │   ├── LockedError            another process holds the node's files; nothing was touched
-    │   ├── PoisonedError          a durable write failed; nothing more is written until restart
-    │   ├── BusyError              the bounded queue is full; nothing was taken; a retry is safe
-    │   └── CorruptError           the files are not what was written; refused, nothing was changed
-    ├── VerificationError      what was to be proven is not so; says where
-    ├── ReplayError            the chain does not follow from the decisions; the execution stays shut
-    ├── SigningKeyError        the node's key is missing, weak or readable by others
-    └── UnavailableError       a part that is asked for is not there; fails closed
+QflowError
+├── ConfigError            a setting is unknown, malformed or missing; nothing was started
+├── FlowError              a flow was refused when it was loaded; nothing was started
+├── ExpressionError        a runtime expression does not compile, or failed or overran its bounds
+├── EventError             an event is not CloudEvents 1.0, or not what its type says; refused
+├── StepError              an attempt failed; carries the problem that a flow can catch
+├── ExecutionError         about one execution
+│   ├── ExecutionNotFoundError
+│   ├── ExecutionStateError    the execution cannot do that in its present status
+│   └── ExecutionFailedError   it faulted or was aborted; carries its problem
+├── LogError               about the durable log
+│   ├── LockedError            another process holds the node's files; nothing was touched
+│   ├── PoisonedError          a durable write failed; nothing more is written until restart
+│   ├── BusyError              the bounded queue is full; nothing was taken; a retry is safe
+│   └── CorruptError           the files are not what was written; refused, nothing was changed
+├── VerificationError      what was to be proven is not so; says where
+├── ReplayError            the chain does not follow from the decisions; the execution stays shut
+├── SigningKeyError        the node's key is missing, weak or readable by others
+└── UnavailableError       a part that is asked for is not there; fails closed
 """
 
 from __future__ import annotations
@@ -47,6 +48,10 @@ class FlowError(QflowError):
 
 class ExpressionError(QflowError):
     """A runtime expression does not compile, failed, or went over one of its bounds."""
+
+
+class EventError(QflowError):
+    """An event is malformed, too large, or not what its type says. Nothing was published."""
 
 
 class StepError(QflowError):

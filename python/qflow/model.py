@@ -74,6 +74,54 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """The folder of the flow's file, for relative `file:` resources; None when it has none."""
 
 
+class Execution(msgspec.Struct, frozen=True, kw_only=True):
+    """One execution as it is shown: where it stands, not all that it holds. Times: UTC ms."""
+
+    id: str
+    flow: str
+    """namespace/name/version"""
+    status: str
+    """running, waiting, paused, completed, faulted or aborted."""
+    started_at: int
+    updated_at: int
+    seq: int
+    """The number of its last record."""
+    definition: str = ""
+    """The CID of the flow's document."""
+    base: str | None = None
+    """The folder of the flow's file, when it had one."""
+    parent: str | None = None
+    """`id:frame` of the execution that waits for this one."""
+    wake_at: int | None = None
+    listens: tuple[str, ...] = ()
+    """Types of the events that it waits for; `*` is any."""
+    output: Any = None
+    problem: Mapping[str, Any] | None = None
+
+
+class Schedule(msgspec.Struct, frozen=True, kw_only=True):
+    """A flow that starts by itself. Times: UTC ms."""
+
+    key: str
+    """namespace/name of the flow."""
+    flow: str
+    definition: str
+    rule: Mapping[str, Any]
+    """The flow's `schedule` section: every, cron or after."""
+    since: int
+    """When it was added."""
+    fired_at: int | None = None
+    """The due time of the last start."""
+    execution: str | None = None
+    """The last execution that it started."""
+    next_at: int | None = None
+
+
+def pointer_token(name: str) -> str:
+    """One reference token of a JSON pointer (RFC 6901, section 3)."""
+    return name.replace("~", "~0").replace("/", "~1")
+
+
 def idempotency_key(execution: str, step: str, number: int) -> str:
     """The key of an attempt: equal on every node and after every restart."""
     return hashlib.sha256(f"{execution}\0{step}\0{number}".encode()).hexdigest()[:32]

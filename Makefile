@@ -1,0 +1,145 @@
+# The one list of commands; CI calls the same targets. Caches are outside of the checkout, under
+# $(QFLOW_CACHE), and serve every checkout; what belongs to this one is .venv and _core.abi3.so.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+# With another HOME (or none), the Rust toolchain is still where rustup put it.
+REAL_HOME := $(shell getent passwd "$$(id -u)" | cut -d: -f6)
+ifeq ($(HOME),)
+HOME := $(REAL_HOME)
+endif
+export HOME
+ifeq ($(RUSTUP_HOME)$(wildcard $(HOME)/.rustup),)
+ifneq ($(wildcard $(REAL_HOME)/.rustup),)
+export RUSTUP_HOME := $(REAL_HOME)/.rustup
+endif
+endif
+
+export QFLOW_CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/qflow
+export CARGO_TARGET_DIR := $(QFLOW_CACHE)/target
+export PIP_CACHE_DIR := $(QFLOW_CACHE)/pip
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export MYPY_CACHE_DIR := $(QFLOW_CACHE)/mypy
+export RUFF_CACHE_DIR := $(QFLOW_CACHE)/ruff
+export HYPOTHESIS_STORAGE_DIRECTORY := $(QFLOW_CACHE)/hypothesis
+# Tests start many interpreters; each would compile everything again.
+unexport PYTHONDONTWRITEBYTECODE
+
+PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3.14 python3; do \
+  $$name -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+  && { command -v $$name; break; }; done)
+PYTHON := $(PYTHON)
+key = $(shell { cat requirements/$(1).txt; $(PYTHON) -VV; echo $(PYTHON); } \
+  | sha256sum | cut -c -12)
+DEPS := $(QFLOW_CACHE)/venvs/dev-$(call key,dev)
+BENCH = $(QFLOW_CACHE)/venvs/bench-$(call key,bench)
+AUDIT = $(QFLOW_CACHE)/venvs/audit-$(call key,audit)
+site = $(wildcard $(1)/lib/python3.*/site-packages)
+
+export VIRTUAL_ENV := $(CURDIR)/.venv
+export PATH := $(CURDIR)/.venv/bin:$(DEPS)/bin:$(PATH):$(REAL_HOME)/.cargo/bin
+# Not .venv's: that path changes with the checkout, and pyo3 would be built again for each.
+export PYO3_PYTHON := $(DEPS)/bin/python
+
+PY := .venv/bin/python
+PYTEST := $(PY) -m pytest -o cache_dir=$(QFLOW_CACHE)/pytest \
+  --benchmark-storage=file://$(QFLOW_CACHE)/benchmarks
+LOCKED := .ci/locked
+STEP := .ci/step
+CARGO_LOCKED := $(if $(CI),--locked)
+# qflow-python has no logic, and as an extension module nothing to link a test program with.
+RUST_TESTED := --workspace --exclude qflow-python
+BEGAN := $(shell date +%s)
+
+N ?= 200
+KILLS ?= 5
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: build
+build: ## compile the Rust core; .venv/bin/qflow and .venv/bin/python run this checkout
+	@test -n "$(PYTHON)" || { echo "no Python >= 3.11 with venv: make PYTHON=..." >&2; exit 1; }
+	@command -v cargo >/dev/null || { echo "cargo is missing: install rustup" >&2; exit 1; }
+	@$(STEP) "build" $(LOCKED) .ci/build "$(PYTHON)" "$(DEPS)" $(CARGO_LOCKED)
+
+.PHONY: test
+test: build lint test-rust test-python ## everything that CI runs
+	@$(STEP) "kill test, $(KILLS) kills" $(PY) tests/end_to_end/kill.py --times $(KILLS)
+	@$(MAKE) --no-print-directory audit-deps
+	@printf '\nmake test: all passed in %d s\n' $$(($$(date +%s) - $(BEGAN)))
+
+.PHONY: lint
+lint: build ## format, ruff, clippy, mypy --strict, and the stub of the Rust module
+	@failed=0; \
+	$(STEP) "ruff format" ruff format --check --quiet . || failed=1; \
+	$(STEP) "ruff" ruff check --quiet . || failed=1; \
+	$(STEP) "cargo fmt" cargo fmt --all --check || failed=1; \
+	$(STEP) "mypy" $(PY) -m mypy || failed=1; \
+	$(STEP) "stubtest" $(PY) -m mypy.stubtest qflow._core \
+	  --mypy-config-file pyproject.toml || failed=1; \
+	$(STEP) "clippy" $(LOCKED) cargo clippy --quiet --workspace --all-targets \
+	  $(CARGO_LOCKED) -- -D warnings || failed=1; \
+	exit $$failed
+
+.PHONY: test-rust
+test-rust: ## the tests of the crates
+	@$(STEP) "cargo test" $(LOCKED) cargo test --quiet $(RUST_TESTED) $(CARGO_LOCKED)
+
+.PHONY: test-python
+test-python: build ## the tests of the package; ARGS="-k name" picks some
+	@.ci/need strace strace
+	@$(STEP) "pytest" $(PYTEST) $(ARGS)
+
+.PHONY: demo
+demo: build ## a real flow, killed in the middle, resumed, finished, verified
+	@$(PY) examples/demo/run.py
+
+.PHONY: kill-test
+kill-test: build ## SIGKILL at N random moments under load, then resume and verify (N=200)
+	@$(PY) tests/end_to_end/kill.py --times $(N)
+
+.PHONY: fault-test
+fault-test: build ## every system call of an append fails, with EIO, ENOSPC and SIGKILL
+	@.ci/need strace strace
+	@QFLOW_TEST_FULL=1 $(PYTEST) -m faults -rA
+
+.PHONY: fuzz
+fuzz: build ## the property tests of both languages with N cases each (N=200)
+	@PROPTEST_CASES=$(N) $(STEP) "proptest" $(LOCKED) cargo test --quiet --release $(RUST_TESTED)
+	@QFLOW_TEST_EXAMPLES=$(N) $(STEP) "hypothesis" $(PYTEST) -m hypothesis
+
+.PHONY: bench
+bench: build ## speed and memory beside the rivals, in one run
+	@.ci/need '/usr/lib/postgresql/*/bin/initdb' postgresql
+	@$(LOCKED) .ci/venv "$(PYTHON)" requirements/bench.txt "$(BENCH)"
+	@PYTHONPATH="$$(echo $(BENCH)/lib/python3*/site-packages)" $(PY) benches/run.py $(ARGS)
+
+.PHONY: wheel
+wheel: build ## the distributable wheel, in dist/
+	@$(LOCKED) maturin build --release --quiet --interpreter "$(PYO3_PYTHON)" \
+	  --out dist $(CARGO_LOCKED)
+	@ls -l dist
+
+.PHONY: audit-deps
+audit-deps: ## known vulnerabilities of the dependencies, as far as data is reachable
+	@$(STEP) "audit of the dependencies" $(LOCKED) .ci/audit "$(PYTHON)" "$(AUDIT)"
+
+.PHONY: format
+format: build ## write the formats that lint asks for
+	@ruff format --quiet .
+	@ruff check --quiet --fix --select I,UP,F401 . || true
+	@cargo fmt --all
+
+.PHONY: lock
+lock: ## pin the newest dependencies that pyproject.toml and Cargo.toml allow
+	@.ci/lock "$(PYTHON)"
+	@cargo update
+
+.PHONY: clean
+clean: ## remove what was built in this checkout; the cache of all checkouts stays
+	@rm -rf .venv dist python/qflow/_core*.so
+	@find python tests benches examples -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+	@echo "the cache of all checkouts is $(QFLOW_CACHE)"

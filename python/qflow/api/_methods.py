@@ -1,0 +1,209 @@
+"""The calls of the control socket, one struct each: the client sends them, the node answers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, ClassVar, Final
+
+import msgspec
+
+from qflow.api._follow import follow
+from qflow.api._ports import NodeLike
+from qflow.api._source import FlowSource
+from qflow.events import CloudEvent
+from qflow.model import Execution
+
+PROTOCOL: Final = 1
+
+
+class Call(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Parameters of a call. It answers with a result, or with items one by one."""
+
+    method: ClassVar[str]
+    lasting: ClassVar[bool] = False
+    """Whether it only waits: it ends with its connection, while others are carried out."""
+
+    async def answer(self, node: NodeLike, actor: str) -> Any:
+        """The result; what it changed is durable."""
+        raise NotImplementedError
+
+
+class Stream(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Parameters of a call that answers with items."""
+
+    method: ClassVar[str]
+    lasting: ClassVar[bool] = False
+
+    def items(self, node: NodeLike) -> AsyncGenerator[Any, None]:
+        """The items in order."""
+        raise NotImplementedError
+
+
+class Hello(Call):
+    method = "hello"
+
+    async def answer(self, node: NodeLike, actor: str) -> dict[str, Any]:
+        return {"protocol": PROTOCOL, "actor": actor}
+
+
+class Status(Call):
+    method = "status"
+
+    async def answer(self, node: NodeLike, actor: str) -> dict[str, Any]:
+        return node.status()
+
+
+class Start(Call):
+    method = "start"
+    flow: FlowSource
+    input: Any = None
+
+    async def answer(self, node: NodeLike, actor: str) -> str:
+        return await node.start(self.flow.load(), self.input, actor=actor)
+
+
+class Wait(Call):
+    method = "wait"
+    lasting = True
+    execution: str
+
+    async def answer(self, node: NodeLike, actor: str) -> Execution:
+        return await node.wait(self.execution)
+
+
+class Show(Call):
+    method = "show"
+    execution: str
+
+    async def answer(self, node: NodeLike, actor: str) -> Execution:
+        return node.show(self.execution)
+
+
+class Pause(Call):
+    method = "pause"
+    execution: str
+    reason: str | None = None
+
+    async def answer(self, node: NodeLike, actor: str) -> None:
+        await node.pause(self.execution, actor=actor, reason=self.reason)
+
+
+class Resume(Call):
+    method = "resume"
+    execution: str
+    reason: str | None = None
+
+    async def answer(self, node: NodeLike, actor: str) -> None:
+        await node.resume(self.execution, actor=actor, reason=self.reason)
+
+
+class Abort(Call):
+    method = "abort"
+    execution: str
+    reason: str | None = None
+
+    async def answer(self, node: NodeLike, actor: str) -> None:
+        await node.abort(self.execution, actor=actor, reason=self.reason)
+
+
+class Emit(Call):
+    method = "emit"
+    event: dict[str, Any]
+
+    async def answer(self, node: NodeLike, actor: str) -> list[str]:
+        return list(await node.emit(CloudEvent.from_mapping(self.event), actor=actor))
+
+
+class Schedule(Call):
+    method = "schedule"
+    flow: FlowSource
+
+    async def answer(self, node: NodeLike, actor: str) -> str:
+        return await node.schedule(self.flow.load(), actor=actor)
+
+
+class Unschedule(Call):
+    method = "unschedule"
+    key: str
+
+    async def answer(self, node: NodeLike, actor: str) -> None:
+        await node.unschedule(self.key, actor=actor)
+
+
+class Stop(Call):
+    """Answered by the socket itself, which tells whoever serves the node."""
+
+    method = "stop"
+
+
+class List(Stream):
+    method = "list"
+    status: str | None = None
+    flow: str | None = None
+    limit: int = 100
+    before: str | None = None
+
+    async def items(self, node: NodeLike) -> AsyncGenerator[Execution, None]:
+        for item in node.list(
+            status=self.status, flow=self.flow, limit=self.limit, before=self.before
+        ):
+            yield item
+
+
+class History(Stream):
+    method = "history"
+    execution: str
+    after: int = -1
+    limit: int = 1000
+    payloads: bool = False
+
+    async def items(self, node: NodeLike) -> AsyncGenerator[dict[str, Any], None]:
+        for record in node.history(
+            self.execution, after=self.after, limit=self.limit, payloads=self.payloads
+        ):
+            yield record
+
+
+class Follow(Stream):
+    method = "follow"
+    lasting = True
+    execution: str
+    after: int = -1
+    payloads: bool = False
+
+    async def items(self, node: NodeLike) -> AsyncGenerator[dict[str, Any], None]:
+        records = follow(node, self.execution, after=self.after, payloads=self.payloads)
+        async with aclosing(records):
+            async for record in records:
+                yield record
+
+
+class Schedules(Stream):
+    method = "schedules"
+
+    async def items(self, node: NodeLike) -> AsyncGenerator[Any, None]:
+        for item in node.schedules():
+            yield item
+
+
+class Events(Stream):
+    """The first item is null: from then on nothing is missed."""
+
+    method = "events"
+    lasting = True
+    pattern: str = "*"
+
+    async def items(self, node: NodeLike) -> AsyncGenerator[dict[str, Any] | None, None]:
+        async with node.subscribe(self.pattern) as events:
+            yield None
+            async for event in events:
+                yield event.to_mapping()
+
+
+def _by_method() -> dict[str, type[Call | Stream]]:
+    found: dict[str, type[Call | Stream]] = {call.method: call for call in Call.__subclasses__()}
+    return found | {stream.method: stream for stream in Stream.__subclasses__()}
+
+
+METHODS: Final = _by_method()

@@ -1,0 +1,264 @@
+"""The index: answers about the log, projected into SQLite. It may be deleted at any time."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+from threading import RLock
+from typing import Final, TypeVar
+
+import msgspec
+import structlog
+
+from qflow import _core, model
+from qflow.audit import _queries, _tables
+from qflow.audit._project import Batch, Names
+from qflow.audit._queries import Place, Waiting
+from qflow.audit._source import Source
+from qflow.errors import CorruptError, UnavailableError
+
+BATCH_BYTES_MAX: Final = 256 << 10
+"""Of frames projected in one transaction; the lock is free between two."""
+REBUILD_BATCH_BYTES_MAX: Final = 4 << 20
+
+# https://sqlite.org/rescode.html: the file itself is at fault, not the machine or the caller.
+_DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
+
+_FILE_ERRORS: Final = (sqlite3.Error, msgspec.DecodeError, _tables.ForeignError)
+
+Progress = Callable[[int, int], None]
+"""Called with (records done, records in the log)."""
+
+T = TypeVar("T")
+
+_log = structlog.get_logger("qflow.audit")
+
+
+class Index:
+    """The disposable index of one node's log. Safe to call from several threads.
+
+    Whatever is wrong with the file (damaged, of another version, of another log), it is deleted
+    and replayed from the log, with a line in the log of the program; an answer is right or an
+    error. With `read_only` nothing is written: for a look beside a running node, which keeps
+    the index up to date; a file that would need a rebuild is then an UnavailableError.
+    """
+
+    def __init__(self, path: str | PathLike[str], *, read_only: bool = False) -> None:
+        self._path, self._read_only = Path(path), read_only
+        self._lock = RLock()
+        self._names = Names()
+        self._source: Source | None = None
+        self._cursor = -1
+        self._db = self._open()
+
+    def close(self) -> None:
+        """Close the file. Idempotent."""
+        with self._lock:
+            self._db.close()
+
+    def catch_up(self, source: Source, progress: Progress | None = None) -> int:
+        """Project what the log has and the index has not; returns the number of new records.
+
+        Cheap when there is nothing new. Raises CorruptError when the log is at fault; then the
+        index stands at the frame before.
+        """
+        return self._guarded(lambda: self._catch_up(source, BATCH_BYTES_MAX, progress), source)
+
+    def rebuild(
+        self, source: Source, progress: Progress | None = None, *, why: str = "asked for"
+    ) -> int:
+        """Delete everything and replay the log. Interrupted, the next `catch_up` goes on."""
+        with self._lock:
+            if self._read_only:
+                raise UnavailableError(f"the index {self._path} is open for reading only")
+            _log.warning("index is rebuilt", path=str(self._path), why=why)
+            self._start_over()
+            return self._catch_up(source, REBUILD_BATCH_BYTES_MAX, progress)
+
+    def compact(self) -> None:
+        """Write a long WAL back into the database. Waits for the disk, but nobody else does."""
+        wal = self._path.with_name(self._path.name + "-wal")
+        if wal.exists() and wal.stat().st_size > _tables.WAL_BYTES_MAX:
+            try:
+                _tables.checkpoint(self._path)
+            except sqlite3.Error as error:
+                raise self._unavailable(error) from error
+
+    # -- questions -------------------------------------------------------------------------
+
+    @property
+    def size(self) -> int:
+        """How many records of the log are indexed."""
+        return self._ask(_queries.size)
+
+    def execution(self, text: str) -> model.Execution:
+        """One execution by its id or the beginning of it. Raises ExecutionNotFoundError."""
+        return self._ask(lambda db: _queries.execution(db, text))
+
+    def executions(
+        self,
+        *,
+        status: str | None = None,
+        flow: str | None = None,
+        limit: int = 100,
+        before: str | None = None,
+    ) -> list[model.Execution]:
+        """Newest first, those older than the id `before`.
+
+        `flow` is `namespace/name/version`, `namespace/name` or `name`.
+        """
+        return self._ask(lambda db: _queries.executions(db, status, flow, limit, before))
+
+    def running(self) -> list[str]:
+        """The executions that have work to do: those that a restart must bring back."""
+        return self._ask(_queries.running)
+
+    def unfinished(self) -> list[model.Execution]:
+        """Every execution that is not over: running, waiting or paused. Oldest first.
+
+        A paused one keeps the `wake_at` and `listens` that it had when it last only waited.
+        """
+        return self._ask(_queries.unfinished)
+
+    def waiting(self) -> list[Waiting]:
+        """Every execution that only waits, with what would wake it."""
+        return self._ask(_queries.waiting)
+
+    def counts(self) -> dict[str, int]:
+        """How many executions there are of each of the six statuses."""
+        return self._ask(_queries.counts)
+
+    def schedules(self) -> list[model.Schedule]:
+        """The schedules that stand, by key."""
+        return self._ask(_queries.schedules)
+
+    def places(self, chain: bytes, from_seq: int = 0, limit: int = 1000) -> list[Place]:
+        """Where the records of a chain are, in their order, from number `from_seq` on."""
+        return self._ask(lambda db: _queries.places(db, chain, from_seq, limit))
+
+    def ends(self, chain: bytes) -> tuple[int | None, int | None]:
+        """The number of a chain's last record, by its records and by its execution."""
+        return self._ask(lambda db: _queries.ends(db, chain))
+
+    def snapshot_seq(self, chain: bytes) -> int | None:
+        """The number of the newest record of a chain that carries a snapshot."""
+        return self._ask(lambda db: _queries.snapshot_seq(db, chain))
+
+    def block(self, cid: bytes) -> tuple[int, int] | None:
+        """Address and length of a block that is not the payload of a record beside it."""
+        return self._ask(lambda db: _queries.block(db, cid))
+
+    # -- the file --------------------------------------------------------------------------
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            return _tables.open_file(self._path, read_only=self._read_only)
+        except _FILE_ERRORS as error:
+            if not _is_damage(error) or self._read_only:
+                raise self._unavailable(error) from error
+            _log.warning("index is rebuilt", path=str(self._path), why=str(error))
+            _tables.delete_file(self._path)
+            return _tables.open_file(self._path, read_only=False)
+
+    def _start_over(self) -> None:
+        self._db.close()
+        _tables.delete_file(self._path)
+        self._names.forget()
+        self._cursor = -1
+        self._db = _tables.open_file(self._path, read_only=False)
+
+    def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
+        return self._guarded(lambda: question(self._db))
+
+    def _guarded(self, work: Callable[[], T], source: Source | None = None) -> T:
+        """Do the work; when the file turns out to be damaged, replay the log and do it again."""
+        with self._lock:
+            try:
+                return work()
+            except _FILE_ERRORS as error:
+                source = source or self._source
+                if not _is_damage(error) or self._read_only or source is None:
+                    raise self._unavailable(error) from error
+                why = str(error)
+            try:
+                self.rebuild(source, why=why)
+                return work()
+            except _FILE_ERRORS as error:
+                raise self._unavailable(error) from error
+
+    def _unavailable(self, error: Exception) -> UnavailableError:
+        fix = "; `qflow index rebuild` makes it anew" if _is_damage(error) else ""
+        return UnavailableError(f"the index {self._path}: {error}{fix}")
+
+    # -- following the log -----------------------------------------------------------------
+
+    def _catch_up(self, source: Source, bytes_max: int, progress: Progress | None) -> int:
+        if self._source is not source:
+            self._check_origin(source)
+            self._source = source
+        added = 0
+        while (records := self._next_frames(source, bytes_max)) is not None:
+            added += records
+            if progress is not None:
+                progress(_queries.size(self._db), source.size)
+        return added
+
+    def _next_frames(self, source: Source, bytes_max: int) -> int | None:
+        """Project some frames in one transaction together with the cursor behind them."""
+        frames = None
+        if self._cursor >= 0:
+            frames = source.scan(self._cursor, bytes_max)
+            if frames[2] == self._cursor:
+                return None
+        with self._transaction() as db:
+            cursor, size = db.execute("SELECT address, size FROM cursor").fetchone()
+            # Another process may have projected these frames meanwhile.
+            if frames is None or cursor != self._cursor:
+                frames = source.scan(cursor, bytes_max)
+            records, blocks, after = frames
+            if after != cursor:
+                Batch(db, self._names, source, blocks).write(records)
+                db.execute("UPDATE cursor SET address = ?, size = ?", (after, size + len(records)))
+            if records:
+                tail = (records[-1][1], _core.record_hash(records[-1][2]))
+                db.execute("UPDATE cursor SET tail_address = ?, tail_hash = ?", tail)
+        self._cursor = after
+        return len(records) if after != cursor else None
+
+    def _check_origin(self, source: Source) -> None:
+        """Start over when the index was made from other files than these."""
+        size, address, digest = self._db.execute(
+            "SELECT size, tail_address, tail_hash FROM cursor"
+        ).fetchone()
+        if size == 0:
+            return
+        try:
+            same = size <= source.size and _core.record_hash(source.read(address)) == digest
+        except CorruptError:
+            same = False
+        if not same:
+            raise _tables.ForeignError("it was made from another log")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._db
+            self._db.execute("COMMIT")
+        except BaseException:
+            self._names.forget()
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+
+def _is_damage(error: Exception) -> bool:
+    if not isinstance(error, sqlite3.Error):
+        return True
+    if isinstance(error, sqlite3.ProgrammingError):
+        return False
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is None or code & 0xFF in _DAMAGE or code == sqlite3.SQLITE_IOERR_SHORT_READ

@@ -1,0 +1,65 @@
+"""The node's own chain: when it opened and closed its log, and what it keeps about schedules."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from qflow import _core
+from qflow.audit._index import Index
+from qflow.audit._log import Log
+from qflow.audit._read import GENESIS, History
+from qflow.clock import Clock
+
+OPENED: Final = "q.qflow.history.opened.v1"
+CLOSED: Final = "q.qflow.history.closed.v1"
+FLOW: Final = "qflow/node"
+"""What stands for a flow in the records of the node itself (claim H10)."""
+
+Row = tuple[str, str | None, int | None, tuple[Any] | None, Mapping[str, Any]]
+
+
+def own_chain(public_key: bytes) -> bytes:
+    """The id of the chain of the node with this key: 16 bytes."""
+    return hashlib.sha256(b"qflow node chain\0" + public_key).digest()[:16]
+
+
+class OwnChain:
+    """Makes the next records of the node's own chain. For one writer: the running node."""
+
+    def __init__(
+        self, log: Log, index: Index, history: History, clock: Clock, *, public_key: bytes,
+        node: str, subnet: str, epoch: int,
+    ) -> None:  # fmt: skip
+        self._log, self._clock = log, clock
+        self._chain = own_chain(public_key)
+        self._node, self._subnet, self._epoch = node, subnet, epoch
+        last = history.last(self._chain)
+        self._seq = -1 if last is None else last.seq
+        self._prev = GENESIS if last is None else last.hash
+        self._at = 0 if last is None else int(last.record["at"])
+
+    def records(
+        self, rows: Sequence[Row], actor: str
+    ) -> tuple[list[bytes], list[tuple[bytes, bytes]]]:
+        """The next records, with their payload blocks. They must go to the log at once."""
+        self._at = max(self._at, self._clock.now_ms())
+        records, blocks, prev = _core.encode_records(
+            self._chain,
+            self._seq + 1,
+            self._prev,
+            FLOW,
+            self._at,
+            actor,
+            self._node,
+            self._subnet,
+            self._epoch,
+            rows,
+        )
+        self._seq, self._prev = self._seq + len(records), prev
+        return records, blocks
+
+    async def append(self, rows: Sequence[Row], actor: str) -> None:
+        """Add records to the chain. Durable on return."""
+        await self._log.append(*self.records(rows, actor))

@@ -1,0 +1,184 @@
+"""The questions that the index answers, each one statement."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from qflow import model
+from qflow.audit._project import COLUMNS, row_of
+from qflow.audit._projection import FINAL, Row
+from qflow.errors import ExecutionNotFoundError
+
+STATUSES: Final = ("running", "waiting", "paused", *FINAL.values())
+_ID_CHARS: Final = 26
+
+_listens = msgspec.json.Decoder(tuple[str, ...])
+
+
+class Place(NamedTuple):
+    """Where one record of a chain is. The addresses are for `Source.read`."""
+
+    seq: int
+    log_index: int
+    address: int
+    type: str
+    payload: int | None
+    """The address of its payload, when that is known without a search."""
+
+
+class Waiting(NamedTuple):
+    """An execution that only waits: until a time (UTC ms), for events of these types."""
+
+    execution: str
+    wake_at: int | None
+    listens: tuple[str, ...]
+
+
+def size(db: sqlite3.Connection) -> int:
+    (found,) = db.execute("SELECT size FROM cursor").fetchone()
+    return int(found)
+
+
+def execution(db: sqlite3.Connection, text: str) -> model.Execution:
+    bounds = _prefix_bounds(text)
+    query = COLUMNS + " WHERE id BETWEEN ? AND ? LIMIT 2"
+    found = db.execute(query, bounds).fetchall() if bounds else []
+    if not found:
+        raise ExecutionNotFoundError(f"there is no execution {text!r}")
+    if len(found) > 1:
+        raise ExecutionNotFoundError(f"more than one execution begins with {text!r}")
+    return _shown(row_of(found[0]))
+
+
+def executions(
+    db: sqlite3.Connection, status: str | None, flow: str | None, limit: int, before: str | None
+) -> list[model.Execution]:
+    where: list[str] = []
+    values: list[Any] = []
+    if status is not None:
+        where.append("e.status = ?")
+        values.append(status)
+    if flow is not None:
+        codes = _flow_codes(db, flow)
+        where.append(f"e.flow IN ({', '.join('?' * len(codes))})")
+        values.extend(codes)
+    if before is not None:
+        where.append("e.id < ?")
+        values.append(_exact(before))
+    query = COLUMNS + (" WHERE " + " AND ".join(where) if where else "")
+    rows = db.execute(query + " ORDER BY e.id DESC LIMIT ?", (*values, limit))
+    return [_shown(row_of(row)) for row in rows]
+
+
+def running(db: sqlite3.Connection) -> list[str]:
+    rows = db.execute("SELECT id FROM executions WHERE status = 'running' ORDER BY id")
+    return [model.id_text(row[0]) for row in rows]
+
+
+def unfinished(db: sqlite3.Connection) -> list[model.Execution]:
+    query = COLUMNS + " WHERE status IN ('running', 'waiting', 'paused') ORDER BY id"
+    return [_shown(row_of(row)) for row in db.execute(query)]
+
+
+def waiting(db: sqlite3.Connection) -> list[Waiting]:
+    rows = db.execute("SELECT id, wake_at, listens FROM executions WHERE status = 'waiting'")
+    return [
+        Waiting(model.id_text(raw), wake_at, _listens.decode(listens) if listens else ())
+        for raw, wake_at, listens in rows
+    ]
+
+
+def counts(db: sqlite3.Connection) -> dict[str, int]:
+    rows = db.execute("SELECT status, count(*) FROM executions GROUP BY status")
+    return {**dict.fromkeys(STATUSES, 0), **dict(rows.fetchall())}
+
+
+def schedules(db: sqlite3.Connection) -> list[model.Schedule]:
+    rows = db.execute(
+        "SELECT key, flow, definition, rule, since, fired_at, execution FROM schedules ORDER BY key"
+    )
+    return [
+        model.Schedule(
+            key=key,
+            flow=flow,
+            definition=definition,
+            rule=msgspec.json.decode(rule),
+            since=since,
+            fired_at=fired_at,
+            execution=started,
+        )
+        for key, flow, definition, rule, since, fired_at, started in rows
+    ]
+
+
+def places(db: sqlite3.Connection, chain: bytes, from_seq: int, limit: int) -> list[Place]:
+    rows = db.execute(
+        "SELECT seq, idx, address, n.name, payload FROM records JOIN names n ON n.code = type"
+        " WHERE chain = ? AND seq >= ? ORDER BY seq LIMIT ?",
+        (chain, from_seq, limit),
+    )
+    return [Place(*row) for row in rows]
+
+
+def ends(db: sqlite3.Connection, chain: bytes) -> tuple[int | None, int | None]:
+    query = (
+        "SELECT (SELECT max(seq) FROM records WHERE chain = ?1),"
+        " (SELECT seq FROM executions WHERE id = ?1)"
+    )
+    last, known = db.execute(query, (chain,)).fetchone()
+    return last, known
+
+
+def snapshot_seq(db: sqlite3.Connection, chain: bytes) -> int | None:
+    found = db.execute("SELECT snapshot_seq FROM executions WHERE id = ?", (chain,)).fetchone()
+    return found[0] if found else None
+
+
+def block(db: sqlite3.Connection, cid: bytes) -> tuple[int, int] | None:
+    found = db.execute("SELECT address, length FROM blocks WHERE cid = ?", (cid,)).fetchone()
+    return (found[0], found[1]) if found else None
+
+
+def _shown(row: Row) -> model.Execution:
+    return model.Execution(
+        id=model.id_text(row.id),
+        flow=row.flow,
+        status=row.status,
+        started_at=row.started_at,
+        updated_at=row.updated_at,
+        seq=row.seq,
+        definition=row.definition,
+        parent=row.parent,
+        wake_at=row.wake_at,
+        listens=row.listens,
+        problem=row.problem,
+    )
+
+
+def _flow_codes(db: sqlite3.Connection, flow: str) -> list[int]:
+    parts = flow.split("/")
+    found = []
+    for code, name in db.execute("SELECT code, name FROM names"):
+        key = name.split("/")
+        if parts == (key[1:2] if len(parts) == 1 else key[: len(parts)]):
+            found.append(code)
+    return found
+
+
+def _prefix_bounds(text: str) -> tuple[bytes, bytes] | None:
+    text = text.lower()
+    try:
+        low = model.id_bytes(text.ljust(_ID_CHARS, "0"))
+        return low, model.id_bytes(text.ljust(_ID_CHARS, "z"))
+    except ValueError:
+        return None
+
+
+def _exact(text: str) -> bytes:
+    try:
+        return model.id_bytes(text.lower())
+    except ValueError as error:
+        raise ExecutionNotFoundError(str(error)) from None

@@ -1,0 +1,29 @@
+"""Where the index and the readers get records and blocks from: the port to the log's files."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Source(Protocol):
+    """A log that can be read: `audit.Log`, `_core.Log` or `_core.LogReader`."""
+
+    @property
+    def size(self) -> int:
+        """How many records are durable."""
+        ...
+
+    def scan(
+        self, address: int, bytes_max: int
+    ) -> tuple[list[tuple[int, int, bytes]], list[tuple[bytes, int, int]], int]:
+        """Whole frames from a frame address (0: the beginning), only what is durable.
+
+        Records as (index, address, bytes), blocks as (CID, address, length), and the address
+        of the frame after them; the same address again when there is nothing more.
+        Raises CorruptError when the files are not what was written.
+        """
+        ...
+
+    def read(self, address: int) -> bytes:
+        """The record or block at an address that `scan` gave. Raises CorruptError."""
+        ...

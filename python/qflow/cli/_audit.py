@@ -1,0 +1,124 @@
+"""Verifying the history, and making its index anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from qflow.cli._exit import FAILED, NOT_FOUND, OK, Refusal
+from qflow.cli._output import plural, size
+
+if TYPE_CHECKING:
+    from qflow.audit import Report
+    from qflow.cli._output import Output
+    from qflow.cli._session import Session
+
+VERIFIED: Final = "VERIFIED"
+INVALID: Final = "INVALID"
+
+Step = Callable[[int, int], None]
+
+
+def verify(session: Session, *, log: Path | None, key: str | None) -> int | None:
+    """Check every byte of a log. Only files and a public key; exit code 1 unless all is proven."""
+    from qflow.audit import verify as verify_log
+
+    where = log if log is not None else session.home / "log"
+    source, origin = _key(session, log, key)
+    with progress_bar(session.out, "verifying") as step:
+        report = verify_log(where, source, step)
+    if session.out.json:
+        session.out.document(_document(report, where, origin))
+    else:
+        _print(session, report, where, origin)
+    return OK if report.ok else FAILED
+
+
+def _key(session: Session, log: Path | None, key: str | None) -> tuple[str | Path, str]:
+    """The verifier key, and where it was taken from."""
+    if key is not None:
+        return key, "--key"
+    if log is None:
+        path = session.home / "node.pub"
+        return path, str(path)
+    beside = log.absolute().parent / "node.pub"
+    if not beside.is_file():
+        raise Refusal(
+            f"{log} has no node.pub beside it", NOT_FOUND, "name the verifier key with --key"
+        )
+    return beside, str(beside)
+
+
+def _document(report: Report, where: Path, origin: str) -> dict[str, Any]:
+    from qflow.api import to_plain
+
+    verdict = VERIFIED if report.ok else INVALID
+    return {"verdict": verdict, "log": str(where), "key_from": origin, **to_plain(report)}
+
+
+def _print(session: Session, report: Report, where: Path, origin: str) -> None:
+    out = session.out
+    out.line(VERIFIED if report.ok else INVALID, "bold green" if report.ok else "bold red")
+    out.fields(
+        [
+            ("log", str(where)),
+            ("key from", origin),
+            ("records", f"{report.size:,} in {plural(report.chains, 'chain')}"),
+            ("blocks", f"{report.blocks:,}"),
+            ("heads", f"{report.heads:,} signed"),
+            ("read", size(report.bytes)),
+            ("root", report.root),
+        ]
+    )
+    for finding in report.findings:
+        out.line(f"{finding.where}: {finding.what}", "red")
+    if origin != "--key" and report.ok:
+        out.note(
+            "note: the key is from the same place as the log; to prove who wrote it, use --key"
+        )
+
+
+def rebuild(session: Session) -> int | None:
+    """Replay the log into a new index, under the lock of the log."""
+    from qflow.audit import Index, Log
+    from qflow.trust import load_or_create_key
+
+    home = session.home
+    if not (home / "log").is_dir():
+        raise Refusal(f"{home} has no log", NOT_FOUND)
+
+    async def main() -> int:
+        async with Log(str(home / "log"), load_or_create_key(home)) as log:
+            index = Index(home / "index.db")
+            try:
+                with progress_bar(session.out, "indexing") as step:
+                    return index.rebuild(log, step)
+            finally:
+                index.close()
+
+    count = session.run(main)
+    if session.out.json:
+        session.out.document({"records": count})
+    else:
+        session.out.line(f"index made from {plural(count, 'record')}")
+    return None
+
+
+@contextmanager
+def progress_bar(out: Output, what: str) -> Iterator[Step | None]:
+    """A bar on stderr that a function fills by (done, whole); None in a pipe."""
+    if out.json or not out.notes.is_terminal:
+        yield None
+        return
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(what), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
+    with Progress(*columns, TimeRemainingColumn(), console=out.notes, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+
+        def step(done: int, whole: int) -> None:
+            bar.update(task, completed=done, total=whole)
+
+        yield step

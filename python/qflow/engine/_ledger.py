@@ -1,0 +1,272 @@
+"""Decisions made durable: the executions in memory, their chains, and the batches on their way.
+
+Decisions may run ahead of the log, since the log keeps the order; what they ask for is done only
+when the facts behind it are durable. When the log fails, nothing more is decided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import anyio
+import msgspec
+import structlog
+
+from qflow import _core, model
+from qflow.clock import Clock
+from qflow.engine._flow import Flow
+from qflow.engine._live import Batch, Identity, Live, Residents
+from qflow.engine._ports import Archive, Journal
+from qflow.engine._recover import timers
+from qflow.engine._replay import replay
+from qflow.engine._state import FINAL, Command, Event, State
+from qflow.errors import ExecutionStateError, PoisonedError, QflowError, ReplayError
+
+_log = structlog.get_logger(__name__)
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Bounds of the engine, and what happens at them."""
+
+    attempts_in_flight_max: int = 256
+    """More wait in order."""
+    executions_resident_max: int = 1000
+    """Those that only wait leave memory; busy ones stay."""
+    snapshot_every: int = 500
+    """Records between two checkpoints of an execution: a replay is no longer than this."""
+
+
+class Ledger:
+    """What the engine has decided, in memory and in the log. Everything here is synchronous."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        archive: Archive,
+        clock: Clock,
+        identity: Identity,
+        limits: Limits,
+    ) -> None:
+        self.archive, self.lives = archive, Residents(limits.executions_resident_max)
+        self.failed: Exception | None = None
+        self.carry: Callable[[Live, Command], None] = lambda live, command: None
+        """Carries out a command; set by the engine."""
+        self.told: Callable[[Live, Sequence[bytes]], None] | None = None
+        """Hears of durable records."""
+        self.stopped: Callable[[Exception], None] = lambda error: None
+        """Called once, when the log fails."""
+        self._journal, self._clock, self._identity = journal, clock, identity
+        self._snapshot_every = limits.snapshot_every
+        self._listening: dict[str, dict[str, None]] = {}
+        self._flows: dict[str, Flow] = {}
+        self._stored: set[str] = set()
+        self._broken: dict[str, str] = {}
+        self._shut: dict[str, None] = {}
+
+    # -- deciding --------------------------------------------------------------------------
+
+    def now(self, live: Live) -> int:
+        """Never before the execution's last event: a clock set back does not reorder a chain."""
+        return max(self._clock.now_ms(), live.state.now)
+
+    def decide(self, batch: Batch, live: Live, event: Event, actor: str | None = None) -> bool:
+        """Apply an event and add its facts to a batch. False: it did not matter."""
+        if self.failed is not None:
+            raise PoisonedError("the node has stopped; nothing more is decided") from self.failed
+        if live.id in self._broken:
+            return False
+        before = live.listens
+        try:
+            records, blocks, commands = live.decide(
+                event, self._identity, actor or self._identity.node, self._snapshot_every
+            )
+        except ValueError as error:
+            # The state is past what can be recorded: go back to the chain and end it there.
+            self._broken[live.id] = str(error)
+            self._mend(live)
+            return False
+        if not records:
+            return False
+        batch.records.extend(records)
+        batch.blocks.extend(blocks)
+        batch.after.append((live, records, commands))
+        live.pending += 1
+        if live.listens != before:
+            self.listen(live.id, before, live.listens)
+        return True
+
+    def post(self, live: Live, kind: str, frame: int = 0, value: Any = None) -> None:
+        """Apply one event and send its facts on their way."""
+        batch = Batch()
+        event = Event(kind=kind, at=self.now(live), frame=frame, value=value)
+        if self.decide(batch, live, event):
+            self.submit(batch)
+
+    def submit(self, batch: Batch, then: Callable[[Exception | None], None] | None = None) -> None:
+        """Hand a batch to the log. `then` is called when it is durable, or is not."""
+
+        def done(_: int | None, error: Exception | None) -> None:
+            if error is not None:
+                self._fail(error)
+            else:
+                self._follow(batch)
+            if then is not None:
+                then(error)
+
+        try:
+            self._journal.submit(batch.records, batch.blocks, done)
+        except QflowError as error:
+            # Memory is ahead of the disk now, and stays so: nothing may follow.
+            self._fail(error)
+            raise
+
+    async def durable(self, batch: Batch) -> None:
+        """Submit a batch and return when it is durable."""
+        event = anyio.Event()
+        failure: list[Exception] = []
+
+        def then(error: Exception | None) -> None:
+            if error is not None:
+                failure.append(error)
+            event.set()
+
+        self.submit(batch, then)
+        await event.wait()
+        if failure:
+            raise failure[0]
+
+    def _follow(self, batch: Batch) -> None:
+        """The batch is durable: tell it, and do what was asked for."""
+        for live, records, commands in batch.after:
+            live.pending -= 1
+            if self.told is not None:
+                self.told(live, records)
+            if self.failed is not None:
+                continue
+            for command in commands:
+                self.carry(live, command)
+            if live.pending == 0 and live.id in self._broken:
+                self._mend(live)
+
+    def _fail(self, error: Exception) -> None:
+        if self.failed is None:
+            self.failed = error
+            _log.error("the log failed; nothing more is decided", error=str(error))
+            self.stopped(error)
+
+    def _mend(self, live: Live) -> None:
+        """End an execution whose next state cannot be recorded, at its last durable state."""
+        if live.pending:
+            return
+        reason = self._broken.pop(live.id)
+        self.lives.drop(live.id)
+        fresh = self.reach(live.id)
+        if fresh is None:
+            return
+        batch = Batch()
+        meta = {"reason": f"its state cannot be recorded: {reason}"[:500]}
+        if self.decide(batch, fresh, Event(kind="aborted", at=self.now(fresh), meta=meta)):
+            self.submit(batch)
+
+    # -- listening -------------------------------------------------------------------------
+
+    def listen(self, execution: str, before: Sequence[str], after: Sequence[str]) -> None:
+        """Note which event types an execution waits for."""
+        for kind in before:
+            if kind not in after and (known := self._listening.get(kind)) is not None:
+                known.pop(execution, None)
+                if not known:
+                    del self._listening[kind]
+        for kind in after:
+            self._listening.setdefault(kind, {})[execution] = None
+
+    def listeners(self, kind: str) -> list[str]:
+        """The executions that may want an event of this type."""
+        return list(self._listening.get(kind, {}) | self._listening.get("*", {}))
+
+    # -- creating and loading --------------------------------------------------------------
+
+    def create(
+        self, batch: Batch, flow: Flow, name: str, value: Any, actor: str, parent: str | None
+    ) -> Live:
+        """Begin an execution within a batch."""
+        definition, block = self._definition(flow)
+        live = Live(flow, definition, State(id=name, flow=flow.key, parent=parent))
+        meta: dict[str, Any] = {"definition": definition}
+        if parent is not None:
+            meta["parent"] = parent
+        if flow.base is not None:
+            meta["base"] = flow.base
+        event = Event(kind="created", at=self._clock.now_ms(), value=value, meta=meta)
+        if not self.decide(batch, live, event, actor):
+            raise ExecutionStateError(f"{flow.key} cannot be started with this input")
+        if block is not None:
+            batch.blocks.append(block)
+            self._stored.add(definition)
+        self.lives.put(live)
+        return live
+
+    def _definition(self, flow: Flow) -> tuple[str, tuple[bytes, bytes] | None]:
+        """The CID of a flow's document, and its block when the log does not hold it yet."""
+        data = _core.encode(flow.document)
+        cid = _core.cid_of(data)
+        text = str(cid)
+        self._flows[_key(text, flow.base)] = flow
+        if text in self._stored:
+            return text, None
+        if self.archive.block(text) is not None:
+            self._stored.add(text)
+            return text, None
+        return text, (bytes(cid), data)
+
+    def flow_of(self, definition: str, base: str | None = None) -> Flow:
+        """The flow of a definition's CID, from memory or from the log."""
+        key = _key(definition, base)
+        if (flow := self._flows.get(key)) is None:
+            data = self.archive.block(definition)
+            if data is None:
+                raise ReplayError(f"the log does not hold the flow {definition}")
+            flow = self._flows[key] = Flow(_core.decode(data), base=base)
+        return flow
+
+    def find(self, execution: str) -> Live | None:
+        """An execution that is not over, brought into memory. Raises when its chain is not good."""
+        live = self.lives.get(execution)
+        return live if live is not None else self._load(execution)
+
+    def reach(self, execution: str) -> Live | None:
+        """`find` for the engine's own needs: a chain that is not good is reported and stays shut."""
+        if execution in self._shut:
+            return None
+        try:
+            return self.find(execution)
+        except QflowError as error:
+            self._shut[execution] = None
+            _log.error("an execution stays shut", execution=execution, error=str(error))
+            return None
+
+    def view(self, execution: str) -> model.Execution | None:
+        """As far as it has come in memory, or else in the log."""
+        live = self.lives.get(execution)
+        return live.view() if live is not None else self.archive.execution(execution)
+
+    def _load(self, execution: str) -> Live | None:
+        known = self.archive.execution(execution)
+        if known is None or known.status in FINAL:
+            return None
+        flow = self.flow_of(known.definition, known.base)
+        restored = replay(flow, execution, self.archive.entries(execution))
+        live = Live(flow, known.definition, restored.state)
+        live.seq, live.prev = restored.seq, restored.prev
+        live.since_snapshot = restored.since_snapshot
+        live.note_listens()
+        self.listen(execution, (), live.listens)
+        self.lives.put(live)
+        for command in timers(live.state):
+            self.carry(live, command)
+        return live
+
+
+def _key(definition: str, base: str | None) -> str:
+    return definition if base is None else f"{definition} {base}"

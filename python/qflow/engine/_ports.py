@@ -1,0 +1,60 @@
+"""What the engine needs of the parts around it. `node.py` fills these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from qflow import model
+from qflow.engine._replay import Entry
+
+
+class Journal(Protocol):
+    """The durable log."""
+
+    def submit(
+        self,
+        records: Sequence[bytes],
+        blocks: Sequence[tuple[bytes, bytes]],
+        done: Callable[[int | None, Exception | None], None],
+    ) -> object:
+        """Take a batch, all or nothing. `done` comes later, from the event loop, in order: with
+        the index of the first record when it is durable, or with the error. Raises BusyError or
+        PoisonedError when nothing was taken."""
+        ...
+
+
+class Archive(Protocol):
+    """What the log holds, by execution. Every answer is verified against its hash."""
+
+    def execution(self, execution: str) -> model.Execution | None:
+        """Where an execution stands by its durable records; None when there is none."""
+        ...
+
+    def entries(self, execution: str) -> Iterator[Entry]:
+        """Its records from the newest checkpoint on, or all of them."""
+        ...
+
+    def block(self, cid: str) -> bytes | None:
+        """A block by CID; None when the log does not hold it."""
+        ...
+
+    def unfinished(self) -> Iterator[model.Execution]:
+        """Every execution that is not over."""
+        ...
+
+
+class Runner(Protocol):
+    """Runs attempts."""
+
+    async def run(self, attempt: model.Attempt) -> Any:
+        """The raw output of one attempt. Raises StepError."""
+        ...
+
+
+class Library(Protocol):
+    """Where subflows are found."""
+
+    def find(self, namespace: str, name: str, version: str) -> Mapping[str, Any] | None:
+        """The document of a flow that this node knows; `latest` is the newest version."""
+        ...

@@ -1,0 +1,366 @@
+"""A node: the only place that knows every part. `async with Node(config) as node`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import anyio
+import msgspec
+
+from qflow import _core, model
+from qflow.audit import History, Index, Log, follow
+from qflow.audit._own import CLOSED, OPENED, OwnChain
+from qflow.clock import Clock, SystemClock
+from qflow.engine import Engine, Entry, Flow, Identity, Limits, Live, Schedules, Status
+from qflow.engine import functions_called, load_flow, type_of
+from qflow.errors import (
+    ExecutionFailedError,
+    ExecutionNotFoundError,
+    FlowError,
+)
+from qflow.events import Bus, CloudEvent, record_event
+from qflow.steps import Functions, Runner
+from qflow.steps import Limits as StepLimits
+from qflow.trust import NodeKey, Secrets, load_or_create_key
+
+if TYPE_CHECKING:
+    from qflow.config import Config
+
+FlowSource = Flow | str | bytes | os.PathLike[str] | Mapping[str, Any]
+
+
+class Node:
+    """One node. Entered: recovered and working. Left: stopped, with everything durable.
+
+    Entering raises ConfigError, SigningKeyError, LockedError (another process has this home) or
+    CorruptError.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        clock: Clock | None = None,
+        functions: Functions | None = None,
+    ) -> None:
+        self._config, self._clock = config, clock or SystemClock()
+        self._functions = functions or Functions()
+        self._home = Path(config.home)
+        self._stack = AsyncExitStack()
+        self._library = _Library(self)
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            await self._open(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool | None:
+        return await self._stack.__aexit__(kind, error, trace)
+
+    async def _open(self, stack: AsyncExitStack) -> None:
+        config = self._config
+        began = self._clock.now_ms()
+        self._key: NodeKey = await anyio.to_thread.run_sync(load_or_create_key, self._home)
+        self._bus = Bus(
+            clock=self._clock,
+            source=self._key.did,
+            queue_events_max=config.events.subscriber_events_max,
+        )
+        await anyio.to_thread.run_sync(self._load_functions)
+        self._log = await stack.enter_async_context(
+            Log(
+                str(self._home / "log"),
+                self._key,
+                segment_bytes=config.log.segment_bytes,
+                queue_bytes_max=config.log.queue_bytes_max,
+            )
+        )
+        self._index = Index(self._home / "index.db")
+        stack.callback(self._index.close)
+        await anyio.to_thread.run_sync(self._index.catch_up, self._log)
+        self._history = History(self._index, self._log)
+        identity = Identity(node=self._key.did, subnet=config.subnet)
+        self._own = OwnChain(
+            self._log, self._index, self._history, self._clock, public_key=self._key.public,
+            node=identity.node, subnet=identity.subnet, epoch=identity.epoch,
+        )  # fmt: skip
+        secrets = Secrets(self._home)
+        runner = await stack.enter_async_context(
+            Runner(
+                functions=self._functions,
+                secrets=secrets,
+                clock=self._clock,
+                limits=StepLimits(
+                    connections_max=config.http.connections_max,
+                    connect_timeout_s=config.http.connect_timeout_s,
+                    call_timeout_s=config.http.call_timeout_s,
+                    response_bytes_max=config.http.response_bytes_max,
+                ),
+                routes=config.http.routes,
+                proxy=config.http.proxy,
+            )
+        )
+        await self._own.append([(OPENED, None, None, None, {})], identity.node)
+        stack.push_async_callback(self._close)
+        self._engine = Engine(
+            journal=self._log,
+            archive=_Archive(self._index, self._history, self._log),
+            runner=runner,
+            library=self._library,
+            clock=self._clock,
+            identity=identity,
+            limits=Limits(
+                attempts_in_flight_max=config.engine.attempts_in_flight_max,
+                executions_resident_max=config.engine.executions_resident_max,
+                snapshot_every=config.engine.snapshot_every_facts,
+            ),
+            told=self._told,
+        )
+        group = await stack.enter_async_context(anyio.create_task_group())
+        stack.callback(group.cancel_scope.cancel)
+        await stack.enter_async_context(self._engine)
+        self._schedules = Schedules(self._engine, self._own, self._clock)
+        self._schedules.restore(self._index.schedules(), self._scheduled_flow, self._view)
+        group.start_soon(self._schedules.run)
+        group.start_soon(follow, self._index, self._log)
+        self._ready_ms = self._clock.now_ms() - began
+
+    async def _close(self) -> None:
+        """The last record says that the node was stopped on purpose."""
+        with anyio.CancelScope(shield=True):
+            if self._log.poisoned is None:
+                await self._own.append([(CLOSED, None, None, None, {})], self._key.did)
+
+    def _load_functions(self) -> None:
+        self._functions.load_entry_points()
+        for path in self._config.functions:
+            self._functions.load_file(path)
+
+    # -- executions ------------------------------------------------------------------------
+
+    def validate(self, flow: FlowSource) -> Flow:
+        """The flow, if this node can run it. Raises FlowError."""
+        loaded = flow if isinstance(flow, Flow) else load_flow(flow)
+        unknown = [name for name in functions_called(loaded) if self._functions.get(name) is None]
+        if unknown:
+            raise FlowError(
+                f"{loaded.key} calls {', '.join(sorted(unknown))}: no such function on this node; "
+                f"name the file that defines it (--functions FILE)"
+            )
+        return loaded
+
+    def know(self, flow: FlowSource) -> Flow:
+        """Make a flow known by name, so that others can run it as a subflow. Raises FlowError."""
+        loaded = self.validate(flow)
+        self._library.add(loaded)
+        return loaded
+
+    async def start(self, flow: FlowSource, input: Any = None, *, actor: str = "local") -> str:
+        """Start an execution; its id. Durable on return. Raises FlowError."""
+        loaded = self.know(flow)
+        return await self._engine.start(loaded, input, actor=actor)
+
+    async def run(self, flow: FlowSource, input: Any = None, *, actor: str = "local") -> Any:
+        """Start an execution and wait for its output. Raises ExecutionFailedError."""
+        done = await self.wait(await self.start(flow, input, actor=actor))
+        if done.status != Status.COMPLETED:
+            raise ExecutionFailedError(done.id, done.status, done.problem)
+        return done.output
+
+    async def wait(self, execution: str) -> model.Execution:
+        """The execution once it is over. The wait can be cancelled; the execution goes on."""
+        view = await self._engine.wait(self._full(execution))
+        return self._with_result(view)
+
+    def list(
+        self,
+        *,
+        status: str | None = None,
+        flow: str | None = None,
+        limit: int = 100,
+        before: str | None = None,
+    ) -> list[model.Execution]:
+        """Executions, newest first; `before` is the id to go on behind."""
+        self._index.catch_up(self._log)
+        return self._index.executions(status=status, flow=flow, limit=limit, before=before)
+
+    def show(self, execution: str) -> model.Execution:
+        """One execution by its id or a unique beginning. Raises ExecutionNotFoundError."""
+        name = self._full(execution)
+        view = self._engine.resident(name)
+        return view if view is not None else self._with_result(self._index.execution(name))
+
+    def history(
+        self, execution: str, *, after: int = -1, limit: int = 1000, payloads: bool = False
+    ) -> list[dict[str, Any]]:
+        """The records of an execution behind number `after`, verified as they are read."""
+        chain = model.id_bytes(self._full(execution))
+        entries = self._history.records(chain, after=after, limit=limit, values=payloads)
+        return [_record(entry.index, entry.record, entry.value) for entry in entries]
+
+    async def pause(
+        self, execution: str, *, actor: str = "local", reason: str | None = None
+    ) -> None:
+        """Hold before the next step, also across restarts. Durable on return."""
+        await self._engine.pause(self._full(execution), actor=actor, reason=reason)
+
+    async def resume(
+        self, execution: str, *, actor: str = "local", reason: str | None = None
+    ) -> None:
+        """Go on after a pause. Durable on return. Raises ExecutionStateError."""
+        await self._engine.resume(self._full(execution), actor=actor, reason=reason)
+
+    async def abort(
+        self, execution: str, *, actor: str = "local", reason: str | None = None
+    ) -> None:
+        """End an execution. Durable on return. Raises ExecutionStateError."""
+        await self._engine.abort(self._full(execution), actor=actor, reason=reason)
+
+    # -- events and schedules --------------------------------------------------------------
+
+    async def emit(self, event: CloudEvent, *, actor: str = "local") -> list[str]:
+        """Offer an event to the executions that listen; the ids of those that took it, durably."""
+        return await self._engine.deliver(event.to_mapping(), actor=actor)
+
+    def subscribe(self, pattern: str = "*") -> AbstractAsyncContextManager[Any]:
+        """What happens from now on, as CloudEvents: an async iterator in a context."""
+        return self._bus.subscribe(pattern)
+
+    async def schedule(self, flow: FlowSource, *, actor: str = "local") -> str:
+        """Start a flow by its own schedule from now on; its key. Durable on return."""
+        loaded = self.know(flow)
+        return (await self._schedules.add(loaded, actor)).key
+
+    def schedules(self) -> list[model.Schedule]:
+        """The schedules of this node."""
+        return self._schedules.list()
+
+    async def unschedule(self, key: str, *, actor: str = "local") -> None:
+        """Remove a schedule. Durable on return. Executions that it started go on."""
+        await self._schedules.remove(key, actor)
+
+    def status(self) -> dict[str, Any]:
+        """What the node is and how it stands."""
+        self._index.catch_up(self._log)
+        return {
+            "node": self._key.did,
+            "home": str(self._home),
+            "vkey": self._key.vkey,
+            "size": self._log.size,
+            "head": self._log.head,
+            "ready_ms": self._ready_ms,
+            "executions": self._index.counts(),
+            "schedules": len(self._schedules.list()),
+            "functions": sorted(self._functions.names()),
+        }
+
+    # -- inside ----------------------------------------------------------------------------
+
+    def _full(self, execution: str) -> str:
+        """The whole id for a unique beginning of one."""
+        if self._engine.resident(execution) is not None:
+            return execution
+        self._index.catch_up(self._log)
+        return self._index.execution(execution).id
+
+    def _view(self, execution: str) -> model.Execution | None:
+        try:
+            return self._index.execution(execution)
+        except ExecutionNotFoundError:
+            return None
+
+    def _with_result(self, view: model.Execution) -> model.Execution:
+        """An execution that is over, with its output or problem from its last record."""
+        if view.status not in (Status.COMPLETED, Status.FAULTED) or view.output is not None:
+            return view
+        last = self._history.last(model.id_bytes(view.id))
+        value = None if last is None or last.value is msgspec.UNSET else last.value
+        field = "output" if view.status == Status.COMPLETED else "problem"
+        return msgspec.structs.replace(view, **{field: value})
+
+    def _scheduled_flow(self, schedule: model.Schedule) -> Flow:
+        data = self._history.block(_core.Cid(schedule.definition))
+        return Flow(_core.decode(data))
+
+    def _told(self, live: Live, records: Sequence[bytes]) -> None:
+        if live.state.status in (Status.COMPLETED, Status.FAULTED, Status.ABORTED):
+            self._schedules.finished(live.id, live.state.now)
+        if self._bus.has_subscribers:
+            for record in records:
+                self._bus.publish(record_event(_core.decode_record(record), source=self._key.did))
+
+
+class _Archive:
+    """The engine's view of the log and its index."""
+
+    def __init__(self, index: Index, history: History, log: Log) -> None:
+        self._index, self._history, self._log = index, history, log
+
+    def execution(self, execution: str) -> model.Execution | None:
+        self._index.catch_up(self._log)
+        try:
+            return self._index.execution(execution)
+        except ExecutionNotFoundError:
+            return None
+
+    def entries(self, execution: str) -> Iterator[Entry]:
+        chain = model.id_bytes(execution)
+        newest = self._history.snapshot(chain)
+        start = 0 if newest is None else newest.seq
+        for entry in self._history.replay_source(chain, start):
+            yield Entry(entry.seq, entry.hash, entry.record, entry.value)
+
+    def block(self, cid: str) -> bytes | None:
+        found = _core.Cid(cid)
+        self._index.catch_up(self._log)
+        return None if self._index.block(bytes(found)) is None else self._history.block(found)
+
+    def unfinished(self) -> Iterator[model.Execution]:
+        return iter(self._index.unfinished())
+
+
+class _Library:
+    """The flows that this node knows by name: those given to it since it started, and those that
+    the log holds."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._known: dict[tuple[str, str], dict[str, Flow]] = {}
+
+    def add(self, flow: Flow) -> None:
+        self._known.setdefault((flow.namespace, flow.name), {})[flow.version] = flow
+
+    def find(self, namespace: str, name: str, version: str) -> Mapping[str, Any] | None:
+        known = self._known.get((namespace, name), {})
+        if version == "latest" and known:
+            return known[max(known, key=_version_order)].document
+        if version in known:
+            return known[version].document
+        return None
+
+
+def _version_order(version: str) -> tuple[Any, ...]:
+    """Semantic versions in order, as far as their numbers go."""
+    numbers = version.split("-")[0].split("+")[0].split(".")
+    return (*(int(n) if n.isdecimal() else 0 for n in numbers), "-" not in version)
+
+
+def _record(index: int, record: Mapping[str, Any], value: Any) -> dict[str, Any]:
+    shown = {key: record.get(key) for key in ("seq", "type", "step", "attempt", "at", "actor")}
+    shown |= {"index": index, "meta": record["meta"]}
+    payload = record.get("payload")
+    shown["payload"] = None if payload is None else str(payload)
+    if value is not msgspec.UNSET:
+        shown["value"] = value
+    return shown

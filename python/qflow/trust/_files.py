@@ -1,0 +1,68 @@
+"""Files that hold secrets: made whole or not at all, and refused when others can read them."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from qflow.clock import random_bytes
+
+PRIVATE: Final = 0o600
+_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+
+
+def read_private(path: Path, size_bytes_max: int) -> bytes:
+    """The content of a regular file that only its owner, this process's user, can open.
+
+    The check is made on the opened file, so nothing can be exchanged in between.
+    Raises PermissionError when it is not private, ValueError when it is too long, OSError else.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise PermissionError(f"{path} is not a regular file")
+        if found.st_uid != os.geteuid():
+            raise PermissionError(f"{path} belongs to user {found.st_uid}, not to {os.geteuid()}")
+        if found.st_mode & _OTHERS:
+            mode = stat.S_IMODE(found.st_mode)
+            raise PermissionError(f"{path} is open to others (mode {mode:04o}): chmod 600 {path}")
+        content = file.read(size_bytes_max + 1)
+    if len(content) > size_bytes_max:
+        raise ValueError(f"{path} is longer than {size_bytes_max} bytes")
+    return content
+
+
+def create_whole(path: Path, content: bytes, mode: int) -> bool:
+    """Make a file that was not there, complete and durable; False when it was there.
+
+    It is written beside its place and linked into it: a crash leaves all of it or none.
+    """
+    spare = path.with_name(f".{path.name}.{random_bytes(8).hex()}")
+    descriptor = os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(spare, path)
+        except FileExistsError:
+            return False
+    finally:
+        with suppress(FileNotFoundError):
+            spare.unlink()
+    _sync_folder(path.parent)
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,1 +1,0 @@
-//! Records and the hash chain that an execution's records form.

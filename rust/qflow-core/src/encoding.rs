@@ -1,1 +1,0 @@
-//! Canonical bytes: DAG-CBOR and CIDs.

@@ -1,0 +1,65 @@
+//! Content identifiers: version 1 only.
+
+use cid::Cid;
+use cid::multihash::Multihash;
+use sha2::{Digest, Sha256};
+
+const SHA2_256: u64 = 0x12;
+const CODECS: [(&str, u64); 3] = [("dag-cbor", 0x71), ("raw", 0x55), ("dag-pb", 0x70)];
+
+const BLOCK_PREFIX: [u8; 4] = [0x01, 0x71, SHA2_256 as u8, 0x20];
+
+/// The CID of a block that we write: version, codec, hash function, length, 32 bytes of digest.
+pub type CidBytes = [u8; 36];
+
+#[must_use]
+pub fn codec_code(name: &str) -> Option<u64> {
+    CODECS.iter().find(|(known, _)| *known == name).map(|(_, code)| *code)
+}
+
+#[must_use]
+pub fn codec_name(code: u64) -> Option<&'static str> {
+    CODECS.iter().find(|(_, known)| *known == code).map(|(name, _)| *name)
+}
+
+/// SHA-256.
+#[must_use]
+pub fn digest(data: &[u8]) -> [u8; 32] {
+    Sha256::digest(data).into()
+}
+
+/// The CID of a canonical DAG-CBOR block, by sha2-256.
+#[must_use]
+pub fn block_cid(data: &[u8]) -> CidBytes {
+    let mut cid = [0; 36];
+    cid[..4].copy_from_slice(&BLOCK_PREFIX);
+    cid[4..].copy_from_slice(&digest(data));
+    cid
+}
+
+/// The CID of any block, by sha2-256.
+#[must_use]
+pub fn cid_of(data: &[u8], codec: u64) -> Option<Cid> {
+    Some(Cid::new_v1(codec, Multihash::wrap(SHA2_256, &digest(data)).ok()?))
+}
+
+/// A CIDv1 that is wholly these bytes; None for anything else.
+#[must_use]
+pub fn parse_cid(data: &[u8]) -> Option<Cid> {
+    let mut rest = data;
+    let cid = Cid::read_bytes(&mut rest).ok()?;
+    (rest.is_empty() && cid.version() == cid::Version::V1).then_some(cid)
+}
+
+/// A CIDv1 in its text form, in base 32 as Qflow writes it.
+#[must_use]
+pub fn parse_cid_text(text: &str) -> Option<Cid> {
+    let cid = Cid::try_from(text).ok()?;
+    (cid.version() == cid::Version::V1 && cid.to_string() == text).then_some(cid)
+}
+
+/// Whether these bytes are a CIDv1. Those of our own blocks are known by their prefix.
+#[must_use]
+pub fn is_cid(data: &[u8]) -> bool {
+    (data.len() == 36 && data.starts_with(&BLOCK_PREFIX)) || parse_cid(data).is_some()
+}

@@ -1,1 +1,0 @@
-//! Runtime expressions: jq by jaq, bounded in steps and output.

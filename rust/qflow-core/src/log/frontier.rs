@@ -1,0 +1,115 @@
+//! What a growing tree has to remember: the roots of its complete subtrees.
+
+use super::hash::{EMPTY_ROOT, Hash, node_hash};
+
+/// The roots of the complete subtrees of a tree, one for each bit that is set in its size.
+#[derive(Clone)]
+pub struct Frontier {
+    size: u64,
+    /// By level; meaningful where the bit of `size` is set.
+    nodes: [Hash; 64],
+}
+
+impl Default for Frontier {
+    fn default() -> Self {
+        Self { size: 0, nodes: [[0; 32]; 64] }
+    }
+}
+
+impl PartialEq for Frontier {
+    fn eq(&self, other: &Self) -> bool {
+        self.size == other.size && self.hashes().eq(other.hashes())
+    }
+}
+
+impl Eq for Frontier {}
+
+impl Frontier {
+    /// Rebuild from the roots that `hashes` gave: their number must be that of the bits of `size`.
+    #[must_use]
+    pub fn from_hashes(size: u64, hashes: &[Hash]) -> Option<Self> {
+        if hashes.len() != size.count_ones() as usize {
+            return None;
+        }
+        let mut frontier = Self { size, ..Self::default() };
+        for (level, hash) in levels(size).zip(hashes) {
+            frontier.nodes[level] = *hash;
+        }
+        Some(frontier)
+    }
+
+    /// Leaves.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The roots of the complete subtrees, the smallest first.
+    pub fn hashes(&self) -> impl Iterator<Item = &Hash> {
+        levels(self.size).map(|level| &self.nodes[level])
+    }
+
+    /// Append a leaf.
+    pub fn push(&mut self, leaf: Hash) {
+        self.push_with(leaf, |_, _| ());
+    }
+
+    /// Append a leaf; `complete` is told each subtree that it completes, by level from 0.
+    #[inline]
+    pub fn push_with(&mut self, leaf: Hash, mut complete: impl FnMut(usize, &Hash)) {
+        let (mut hash, mut level) = (leaf, 0);
+        complete(0, &hash);
+        while self.size >> level & 1 == 1 {
+            hash = node_hash(&self.nodes[level], &hash);
+            level += 1;
+            complete(level, &hash);
+        }
+        self.nodes[level] = hash;
+        self.size += 1;
+    }
+
+    /// The root of the tree.
+    #[must_use]
+    pub fn root(&self) -> Hash {
+        let mut hashes = self.hashes();
+        let Some(first) = hashes.next() else {
+            return EMPTY_ROOT;
+        };
+        hashes.fold(*first, |right, left| node_hash(left, &right))
+    }
+}
+
+fn levels(size: u64) -> impl Iterator<Item = usize> {
+    (0..64).filter(move |level| size >> level & 1 == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::leaf_hash;
+
+    /// RFC 6962, section 2.1, word for word.
+    fn tree_hash(leaves: &[Hash]) -> Hash {
+        match leaves {
+            [] => EMPTY_ROOT,
+            [leaf] => *leaf,
+            _ => {
+                let split = leaves.len().next_power_of_two() / 2;
+                let (left, right) = leaves.split_at(split);
+                node_hash(&tree_hash(left), &tree_hash(right))
+            }
+        }
+    }
+
+    #[test]
+    fn roots_are_those_of_the_definition() {
+        let leaves: Vec<Hash> = (0..600u32).map(|n| leaf_hash(&n.to_le_bytes())).collect();
+        let mut frontier = Frontier::default();
+        for (size, leaf) in leaves.iter().enumerate() {
+            assert_eq!(frontier.root(), tree_hash(&leaves[..size]));
+            let hashes: Vec<Hash> = frontier.hashes().copied().collect();
+            assert!(Frontier::from_hashes(size as u64, &hashes).is_some_and(|f| f == frontier));
+            frontier.push(*leaf);
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! What is checked beside the hashing: tiles against their files, heads against the key.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender};
+
+use qflow_core::log::{Checkpoint, Tile, TileKind, VerifierKey, tile_width};
+
+use super::Findings;
+use crate::journal::spot;
+use crate::publish::CHECKPOINT;
+use crate::tiles::{LEVELS, partial_tiles};
+
+/// Something to check.
+pub enum Job {
+    /// The tile as the journal has it; its width is what the journal has.
+    Tile { tile: Tile, data: Vec<u8> },
+    /// A signed head and the frame it is of.
+    Head { at: u64, note: Vec<u8> },
+}
+
+/// Checks jobs as they come.
+pub struct Checker<'a> {
+    pub path: PathBuf,
+    pub key: &'a VerifierKey,
+    pub published: u64,
+    pub checkpoint: &'a [u8],
+    pub partials: BTreeMap<(TileKind, u64), Vec<u16>>,
+    pub spares: Sender<Vec<u8>>,
+    pub findings: Findings,
+    /// What a file is read into.
+    pub buffer: Vec<u8>,
+}
+
+impl Checker<'_> {
+    /// Check all jobs, then what they left over; the findings.
+    pub fn run(mut self, jobs: &Receiver<Job>) -> Findings {
+        for job in jobs {
+            let spare = match job {
+                Job::Tile { tile, data } => {
+                    self.check_tile(tile, &data);
+                    data
+                }
+                Job::Head { at, note } => {
+                    if let Err(error) = Checkpoint::parse(&note, self.key) {
+                        self.findings.add(spot(at), format!("a head: {error}"));
+                    }
+                    note
+                }
+            };
+            // Nobody may be there any more to use it.
+            let _ = self.spares.send(spare);
+        }
+        for ((kind, index), widths) in std::mem::take(&mut self.partials) {
+            for width in widths {
+                let tile = Tile { kind, index, width };
+                self.findings.add(tile.path(), "a tile of records that are not there");
+            }
+        }
+        self.findings
+    }
+
+    fn check_tile(&mut self, tile: Tile, data: &[u8]) {
+        let level = match tile.kind {
+            TileKind::Hashes(level) => level,
+            TileKind::Entries => 0,
+        };
+        debug_assert!(usize::from(level) < LEVELS);
+        if tile.width == 256 {
+            let required = tile_width(level, tile.index, self.published) == 256;
+            self.compare(tile, data, required);
+        }
+        let needed = partial_tiles(self.published).find(|partial| {
+            (partial.kind, partial.index) == (tile.kind, tile.index)
+        });
+        let there = self.partials.remove(&(tile.kind, tile.index)).unwrap_or_default();
+        if let Some(needed) = needed.filter(|needed| !there.contains(&needed.width)) {
+            if !self.was_republished() {
+                self.findings.add(needed.path(), "missing");
+            }
+        }
+        for width in there {
+            let partial = Tile { width, ..tile };
+            match prefix(tile, data, width) {
+                Some(data) => self.compare(partial, data, false),
+                None => self.findings.add(partial.path(), "a tile of records that are not there"),
+            }
+        }
+    }
+
+    /// Compare a file with what it must be. One that no published tree needs may be absent, or cut
+    /// by a crash while it was written.
+    fn compare(&mut self, tile: Tile, data: &[u8], required: bool) {
+        let path = tile.path();
+        let read = read_file(&self.path.join(&path), &mut self.buffer);
+        let published = required || tile.width < 256;
+        match read {
+            Ok(()) if self.buffer == data => {}
+            Ok(()) if !published && data.starts_with(&self.buffer) => {}
+            Ok(()) => self.findings.add(path, "not what follows from the journal"),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !required => {}
+            Err(error) => self.findings.add(path, error.to_string()),
+        }
+    }
+
+    /// Whether a running node has published since: it then may have given up a partial tile.
+    fn was_republished(&self) -> bool {
+        std::fs::read(self.path.join(CHECKPOINT)).is_ok_and(|now| now != self.checkpoint)
+    }
+}
+
+/// The bytes of the first `width` hashes or entries; None when there are fewer.
+fn prefix(tile: Tile, data: &[u8], width: u16) -> Option<&[u8]> {
+    if width > tile.width {
+        return None;
+    }
+    if let TileKind::Hashes(_) = tile.kind {
+        return data.get(..usize::from(width) * 32);
+    }
+    let mut end = 0;
+    for _ in 0..width {
+        let length: &[u8; 2] = data.get(end..)?.first_chunk()?;
+        end += 2 + usize::from(u16::from_be_bytes(*length));
+    }
+    data.get(..end)
+}
+
+fn read_file(path: &Path, buffer: &mut Vec<u8>) -> std::io::Result<()> {
+    buffer.clear();
+    // A tile is never longer than 256 of the longest entries: what is, is not one.
+    File::open(path)?.take(4 << 20).read_to_end(buffer)?;
+    Ok(())
+}

@@ -1,0 +1,47 @@
+"""What every test may ask for: both async backends, and the data from outside."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# `make fuzz N=...` asks for more. A deadline would measure a busy machine, not the code.
+hypothesis.settings.register_profile(
+    "qflow",
+    max_examples=int(os.environ.get("QFLOW_TEST_EXAMPLES", "50")),
+    deadline=None,
+    print_blob=True,
+)
+hypothesis.settings.load_profile("qflow")
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Every test marked `anyio` runs on both."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def full() -> bool:
+    """Whether the long form of a test is wanted (`make fault-test`), or a small part of it."""
+    return os.environ.get("QFLOW_TEST_FULL") == "1"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of test data from outside: `../shared/data`, or `QFLOW_SHARED_DATA`.
+
+    It is not part of the project, so a checkout alone may skip what needs it; CI may not.
+    """
+    folder = Path(os.environ.get("QFLOW_SHARED_DATA") or ROOT.parent / "shared" / "data")
+    if not folder.is_dir():
+        missing = f"no test data at {folder}; QFLOW_SHARED_DATA names another place"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    return folder

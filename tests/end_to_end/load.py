@@ -1,0 +1,116 @@
+"""A node under load, to be killed: starts executions until it dies, and says what was acknowledged.
+
+    python load.py HOME ACKNOWLEDGED CALLS FINISH
+
+Lines of ACKNOWLEDGED are ids whose start was durable; lines of CALLS are calls of steps, by key.
+With FINISH "yes" it starts nothing, and ends when nothing runs any more.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from qflow.config import Config
+from qflow.engine import load_flow
+from qflow.model import Attempt
+from qflow.node import Node
+from qflow.steps import Functions
+
+CALLERS = 16
+STARTS_MAX = 400
+"""Of one life, so that the recovery of many lives stays short."""
+CHILD = """\
+document: {dsl: '1.0.3', namespace: kill, name: child, version: '1.0.0'}
+do:
+- c1: {call: work, with: {n: '${ .n }'}}
+- c2: {call: work, with: {n: '${ .n }'}}
+"""
+FLOW = """\
+document: {dsl: '1.0.3', namespace: kill, name: parent, version: '1.0.0'}
+do:
+- one: {call: work, with: {n: '${ .n }'}}
+- many:
+    metadata: {qflow: {concurrency: 3}}
+    for: {each: n, in: '[range(6)]'}
+    do: [{each: {call: work, with: {n: '${ $n }'}}}]
+- split: {fork: {branches: [{a: {call: slow, with: {n: 1}}}, {b: {call: work, with: {n: 2}}}]}}
+- retried:
+    try: [{risky: {call: flaky, with: {n: '${ $workflow.input.n }'}}}]
+    catch: {retry: {delay: {milliseconds: 5}, limit: {attempt: {count: 5}}}}
+- nap: {wait: {milliseconds: 20}}
+- child: {run: {workflow: {namespace: kill, name: child, version: '1.0.0', input: {n: 7}}}}
+- done: {set: {n: '${ .n }'}}
+"""
+
+
+class Calls:
+    """Notes each call with its idempotency key, with one write, as an outside service would see it."""
+
+    def __init__(self, path: str) -> None:
+        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
+    def note(self, attempt: Attempt) -> None:
+        os.write(self._fd, f"{attempt.execution} {attempt.step} {attempt.key}\n".encode())
+
+    async def work(self, n: int, attempt: Attempt) -> dict[str, Any]:
+        self.note(attempt)
+        return {"n": n, "step": attempt.step}
+
+    def slow(self, n: int, attempt: Attempt) -> dict[str, Any]:
+        """In a thread, as most functions of real flows are."""
+        self.note(attempt)
+        return {"n": n}
+
+    async def flaky(self, n: int, attempt: Attempt) -> dict[str, Any]:
+        self.note(attempt)
+        if attempt.number < 1 + n % 3:
+            raise RuntimeError("not yet")
+        return {"n": n}
+
+
+async def main(home: str, acknowledged: str, calls_path: str, finish: bool) -> None:
+    calls, functions = Calls(calls_path), Functions()
+    for name in ("work", "slow", "flaky"):
+        functions.register(name, getattr(calls, name))
+    config = Config(home=Path(home), engine={"snapshot_every_facts": 25})
+    async with Node(config, functions=functions) as node:
+        node.know(load_flow(CHILD))
+        print("ready", flush=True)
+        if finish:
+            await until_idle(node)
+        else:
+            await start_many(node, acknowledged)
+
+
+async def start_many(node: Node, acknowledged: str) -> None:
+    numbers = itertools.count()
+    fd = os.open(acknowledged, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
+    async def caller() -> None:
+        flow = load_flow(FLOW)
+        while (n := next(numbers)) < STARTS_MAX:
+            execution = await node.start(flow, {"n": n})
+            os.write(fd, f"{execution}\n".encode())
+            await node.wait(execution)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(CALLERS):
+            group.start_soon(caller)
+    # Nothing is left to do; stay alive to be killed.
+    await anyio.sleep_forever()
+
+
+async def until_idle(node: Node) -> None:
+    for status in ("running", "waiting"):
+        while found := node.list(status=status, limit=1):
+            await node.wait(found[0].id)
+
+
+if __name__ == "__main__":
+    anyio.run(main, sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4] == "yes")

@@ -1,0 +1,124 @@
+"""Every fact has a schema, nonsense is refused, and the guide lists what there is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import pytest
+
+from qflow import events
+from qflow.errors import EventError
+from qflow.events import CloudEvent, catalogue, validate
+from tests.events.guide import GUIDE, with_listing
+
+EXEC = """
+    created step_completed step_failed step_skipped timer_fired event_received paused resumed
+    aborted recovered continued suspended completed faulted scheduled unscheduled schedule_fired
+"""
+TYPES = [f"q.qflow.exec.{kind}.v1" for kind in EXEC.split()] + [
+    "q.qflow.checkpoint.created.v1",
+    "q.qflow.history.opened.v1",
+    "q.qflow.history.closed.v1",
+    "q.qflow.history.gap.v1",
+]
+CID = "bafyreigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi"
+COMMON: dict[str, Any] = {
+    "execution": "01hf0000000000000000000000",
+    "seq": 0,
+    "flow": "examples/orders/1.0.0",
+    "actor": "local",
+    "node": "did:key:z6Mk",
+    "payload": None,
+    "meta": {},
+}
+# What each fact has beside the common part; see the engine's decisions.
+MORE: dict[str, dict[str, Any]] = {
+    "created": {"payload": CID, "meta": {"definition": CID, "base": None}},
+    "step_completed": {"step": "/do/0/a", "attempt": 2, "payload": CID, "meta": {"frame": 1}},
+    "step_failed": {"step": "/do/0/a", "attempt": 1, "payload": CID, "meta": {"frame": 1}},
+    "step_skipped": {"step": "/do/0/a"},
+    "timer_fired": {"step": "/do/0/a", "meta": {"frame": 1, "purpose": "wait"}},
+    "event_received": {"payload": CID, "meta": {"frames": [1, 2]}},
+    "aborted": {"meta": {"reason": "asked to"}},
+    "recovered": {"meta": {"frames": []}},
+    "suspended": {"meta": {"wake_at": 1_700_000_000_000, "listen": ["*"]}},
+    "completed": {"payload": CID},
+    "faulted": {"payload": CID},
+    "scheduled": {"payload": CID},
+    "q.qflow.checkpoint.created.v1": {"payload": CID, "meta": {"size": 10}},
+}
+
+
+def data_of(name: str) -> dict[str, Any]:
+    if name.endswith("gap.v1"):
+        return {"count": 3}
+    kind = name.removeprefix("q.qflow.exec.").removesuffix(".v1")
+    return {**COMMON, **MORE.get(kind, MORE.get(name, {}))}
+
+
+def event(name: str, data: Any) -> CloudEvent:
+    return CloudEvent(id="1", source="did:key:z6Mk", type=name, data=data)
+
+
+def test_each_fact_has_a_schema_and_each_schema_a_fact() -> None:
+    assert sorted(catalogue()) == sorted(TYPES)
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_schema_is_one_and_says_what_it_is(name: str) -> None:
+    schema = catalogue()[name]
+    jsonschema_rs.meta.validate(schema)
+    assert schema["$id"] == f"urn:qflow:event:{name}"
+    assert schema["title"]
+    assert schema["additionalProperties"] is False
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_good_data_is_accepted(name: str) -> None:
+    validate(event(name, data_of(name)))
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_nonsense_is_refused(name: str) -> None:
+    good = data_of(name)
+    bad: list[Any] = [None, [], "x", {}, {**good, "more": 1}]
+    bad += [{key: value for key, value in good.items() if key != gone} for gone in COMMON
+            if gone in good]  # fmt: skip
+    bad += [{**good, "count": 0}, {**good, "count": True}] if "count" in good else []
+    if "seq" in good:
+        bad += [{**good, "seq": value} for value in (-1, 1.5, "1", None, True)]
+        bad += [{**good, "execution": value} for value in ("", "x" * 26, "O1" * 13, 5)]
+        bad += [{**good, "payload": "not a cid"}, {**good, "meta": None}, {**good, "step": "do"}]
+        bad += [{**good, "attempt": 0}, {**good, "actor": ""}]
+    for data in bad:
+        with pytest.raises(EventError, match=name.replace(".", r"\.")):
+            validate(event(name, data))
+
+
+def test_unknown_type_of_our_own_is_refused_and_others_pass() -> None:
+    with pytest.raises(EventError, match="not in the catalogue"):
+        validate(event("q.qflow.exec.invented.v1", {}))
+    validate(event("com.example.order", {"anything": True}))
+
+
+def test_guide_lists_the_catalogue() -> None:
+    text = GUIDE.read_text("utf-8")
+    assert text == with_listing(text), "run: python tests/events/guide.py"
+
+
+def test_common_part_is_the_same_everywhere() -> None:
+    parts = {
+        json.dumps(schema["properties"][name], sort_keys=True)
+        for schema in catalogue().values()
+        if "seq" in schema["properties"]
+        for name in ("execution", "seq", "flow", "actor", "node")
+    }
+    assert len(parts) == 5
+
+
+def test_schemas_are_in_the_package() -> None:
+    folder = Path(events.__file__).parent / "schemas"
+    assert len(list(folder.glob("*.json"))) == len(TYPES)
