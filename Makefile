@@ -78,8 +78,7 @@ lint: build ## format, ruff, clippy, mypy --strict, and the stub of the Rust mod
 	$(STEP) "ruff" ruff check --quiet . || failed=1; \
 	$(STEP) "cargo fmt" cargo fmt --all --check || failed=1; \
 	$(STEP) "mypy" $(PY) -m mypy || failed=1; \
-	$(STEP) "stubtest" $(PY) -m mypy.stubtest qflow._core \
-	  --mypy-config-file pyproject.toml || failed=1; \
+	$(STEP) "stubtest" .ci/stubtest $(PY) || failed=1; \
 	$(STEP) "clippy" $(LOCKED) cargo clippy --quiet --workspace --all-targets \
 	  $(CARGO_LOCKED) -- -D warnings || failed=1; \
 	exit $$failed

@@ -144,13 +144,13 @@ def declared_names(path: Path) -> list[str]:
 
 
 def bound_names(path: Path) -> set[str]:
-    """What a `from package import *` would give without `__all__`."""
+    """Our own names that an `__init__` holds; what it takes from other libraries is no promise."""
     names: set[str] = set()
     for node in parsed(path).body:
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            if isinstance(node, ast.ImportFrom) and node.module == "__future__":
-                continue
-            names |= {alias.asname or alias.name.partition(".")[0] for alias in node.names}
+        if isinstance(node, ast.ImportFrom) and (
+            node.level or f"{node.module}.".startswith("qflow.")
+        ):
+            names |= {alias.asname or alias.name for alias in node.names}
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             names.add(node.name)
     return {name for name in names if not name.startswith("_")}

@@ -145,7 +145,7 @@ class Demo:
             started = self.qflow(
                 "run", str(HERE / "orders.yaml"), "--input", json.dumps(given), "--detach", "--json"
             )
-            execution = str(json.loads(started)["id"])
+            execution = str(json.loads(started)["execution"])
             self.say(f"execution {execution} charges 500 orders, eight at a time")
             self.until("orders", lambda: self.charged() >= self.kill_at)
             process.send_signal(signal.SIGKILL)

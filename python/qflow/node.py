@@ -151,7 +151,7 @@ class Node:
 
     def validate(self, flow: FlowSource) -> Flow:
         """The flow, if this node can run it. Raises FlowError."""
-        loaded = flow if isinstance(flow, Flow) else load_flow(flow)
+        loaded = flow if isinstance(flow, Flow) else load_flow(flow, is_function=self._is_function)
         unknown = [name for name in functions_called(loaded) if self._functions.get(name) is None]
         if unknown:
             raise FlowError(
@@ -264,6 +264,9 @@ class Node:
             "schedules": len(self._schedules.list()),
             "functions": sorted(self._functions.names()),
         }
+
+    def _is_function(self, name: str) -> bool:
+        return self._functions.get(name) is not None
 
     # -- inside ----------------------------------------------------------------------------
 

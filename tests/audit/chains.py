@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from qflow import _core
+from qflow import _core, model
+from qflow.audit import Index
 from qflow.audit._source import Source
 from qflow.errors import CorruptError
 
@@ -100,3 +101,23 @@ def facts_of(source: Source) -> list[Mapping[str, Any]]:
     records, _, after = source.scan(0, 1 << 30)
     assert source.scan(after, 1)[2] == after
     return [_core.decode_record(data) for _, _, data in records]
+
+
+def begin(source: MemorySource, number: int, *facts: Any, flow: str = "test/greet/1.0.0") -> str:
+    """An execution with some facts behind its creation; its id."""
+    chain = Chain(chain_id(number), flow)
+    put(source, chain, ("created", {"definition": ""}, {"n": number}), *facts)
+    return model.id_text(chain.id)
+
+
+def some_of_each(source: MemorySource) -> None:
+    begin(source, 1)
+    begin(source, 2, ("suspended", {"wake_at": 5, "listen": ["a.b"]}))
+    begin(source, 3, "paused")
+    begin(source, 4, ("completed", {}, "out"))
+    begin(source, 5, ("faulted", {}, {"title": "Broken", "status": 500}))
+    begin(source, 6, ("aborted", {"reason": "enough"}))
+
+
+def everything(index: Index) -> list[Any]:
+    return [index.executions(), index.counts(), index.waiting(), index.schedules(), index.size]

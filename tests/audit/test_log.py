@@ -285,3 +285,32 @@ async def test_history_reads_what_the_node_just_wrote(tmp_path: Path) -> None:
         beside = History(index, _core.LogReader(str(tmp_path / "log")))
         assert len(beside.records(chain_id(1))) == 20
     index.close()
+
+
+async def test_an_index_of_real_files_survives_whatever_happens_to_it(tmp_path: Path) -> None:
+    """Several segments, appends larger than a batch, a reader that was there before them."""
+    path = tmp_path / "index.db"
+    async with log_at(tmp_path) as log:
+        reader = _core.LogReader(str(tmp_path / "log"))
+        many = [Chain(chain_id(number)) for number in range(1, 13)]
+        for chain in many:
+            big = [bytes([chain.id[5], n]) * 150_000 for n in range(2)]
+            await log.append(
+                *chain.frame(("created", {}, 0), *(("timer_fired", {}, b) for b in big))
+            )
+        assert reader.size == log.size == 36
+        index = Index(path)
+        assert index.catch_up(reader) == 36
+        assert index.catch_up(log) == 0
+        index.close()
+        path.write_bytes(b"nothing")
+        index = Index(path)
+        assert index.catch_up(log) == 36
+        assert index.catch_up(reader) == 0
+        for source in (log, reader):
+            history = History(index, source)
+            for chain in many:
+                values = [entry.value for entry in history.replay_source(chain.id)]
+                assert values == [0, *(bytes([chain.id[5], n]) * 150_000 for n in range(2))]
+        index.close()
+    assert len(list((tmp_path / "log" / "journal").iterdir())) > 3

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -15,23 +14,6 @@ from qflow.errors import CorruptError, VerificationError
 from tests.audit.chains import FLOW, Chain, MemorySource, chain_id, put
 
 CHECKPOINT = "q.qflow.checkpoint.created.v1"
-
-
-@pytest.fixture
-def source() -> MemorySource:
-    return MemorySource()
-
-
-@pytest.fixture
-def index(tmp_path: Path) -> Iterator[Index]:
-    index = Index(tmp_path / "index.db")
-    yield index
-    index.close()
-
-
-@pytest.fixture
-def history(index: Index, source: MemorySource) -> History:
-    return History(index, source)
 
 
 def life(source: MemorySource, number: int = 1) -> Chain:

@@ -84,28 +84,30 @@ def test_one_changed_byte_anywhere_is_found(whole: Path, data: st.DataObject) ->
     assert all(finding.where and finding.what for finding in report.findings)
 
 
+def segments(path: Path) -> list[tuple[Path, int]]:
+    """Those of the journal that hold anything: the next one is laid out ahead."""
+    return written(path / "journal")
+
+
 def drop_tail(path: Path) -> None:
-    segment = max((path / "journal").iterdir())
+    segment, used = segments(path)[-1]
     data = segment.read_bytes()
-    used = len(data.rstrip(b"\0"))
     segment.write_bytes(data[: used // 2] + bytes(len(data) - used // 2))
 
 
 def drop_head(path: Path) -> None:
-    segment = min((path / "journal").iterdir())
-    data = segment.read_bytes()
-    segment.write_bytes(bytes(4096) + data[4096:])
+    segment, _ = segments(path)[0]
+    segment.write_bytes(bytes(4096) + segment.read_bytes()[4096:])
 
 
 def drop_middle(path: Path) -> None:
-    segment = min((path / "journal").iterdir())
-    data = segment.read_bytes()
-    middle = len(data.rstrip(b"\0")) // 2
+    segment, used = segments(path)[0]
+    data, middle = segment.read_bytes(), used // 2
     segment.write_bytes(data[:middle] + data[middle + 700 :] + bytes(700))
 
 
 def drop_journal(path: Path) -> None:
-    min((path / "journal").iterdir()).unlink()
+    segments(path)[0][0].unlink()
 
 
 @pytest.mark.holds("H3")

@@ -283,7 +283,8 @@ def test_a_reader_that_has_enough_is_no_error(qflow: Home) -> None:
 
 def test_functions_come_from_files(qflow: Home, tmp_path: Path) -> None:
     (tmp_path / "sums.py").write_text(
-        "import qflow\n\n\n@qflow.function\ndef add(a: int, b: int) -> int:\n    return a + b\n"
+        "from qflow.steps import function\n\n\n"
+        "@function\ndef add(a: int, b: int) -> int:\n    return a + b\n"
     )
     flow = tmp_path / "sum.yaml"
     flow.write_text(HEAD.replace("NAME", "sum") + "do:\n  - sum: {call: add, with: {a: 1, b: 2}}\n")

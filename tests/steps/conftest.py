@@ -7,6 +7,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -97,11 +98,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response_only(200)
         self.end_headers()
         self.close_connection = True
-        try:
-            for _ in range(64):
-                self.wfile.write(b"x" * (1 << 20))
-        except OSError:
-            return
+        with suppress(OSError):
+            while not self.server.released.is_set():
+                self.wfile.write(b"x" * (1 << 16))
 
     def _on_bomb(self, path: str, seen: dict[str, Any]) -> None:
         packed = gzip.compress(b"\0" * (64 << 20), 9)

@@ -281,6 +281,8 @@ async def test_cookies_of_one_call_are_not_sent_by_the_next(make: Make, stub: St
     async with make() as runner:
         await runner.run(http(f"{stub.url}/login"))
         seen = await runner.run(http(f"{stub.url}/echo"))
+        assert runner._caller is not None
+        assert len(runner._caller._client.cookies) == 0
     assert "cookie" not in seen["headers"]
 
 

@@ -14,7 +14,7 @@ import pytest
 import structlog
 
 from qflow.errors import StepError
-from qflow.model import Attempt
+from qflow.model import Attempt, ErrorKind, problem
 from qflow.steps import Functions
 from tests.steps.conftest import Make, Stub, attempt, http
 
@@ -94,6 +94,13 @@ def attempts(url: str) -> dict[str, Attempt]:
         "text body": http(f"{url}/fail_echo", method="post", body=secret, use=USE),
         "json body": http(f"{url}/fail_echo", method="post", body={"deep": [secret]}, use=USE),
         "basic": http(basic, use=USE),
+        "base64": http(f"{url}/fail_echo", query={"q": "${ $secrets.token | @base64 }"}, use=USE),
+        "base64 inside": http(
+            f"{url}/fail_echo",
+            method="post",
+            body='${ "ada:" + $secrets.token | @base64 }',
+            use=USE,
+        ),
         "bearer": http(bearer, use=USE),
         "refused header": http(f"{url}/fail_echo", headers={"x": secret}, use=USE),
         "no host": http('${ "http:///" + $secrets.token }', use=USE),
@@ -107,9 +114,9 @@ def attempts(url: str) -> dict[str, Attempt]:
 async def test_failing_call_shows_no_secret(
     make: Make, stub: Stub, logged: io.StringIO, where: str
 ) -> None:
-    problem = await problem_of(make, attempts(stub.url)[where])
-    assert_hidden(json.dumps(problem, ensure_ascii=False))
-    assert_hidden(json.dumps(problem))
+    shown = await problem_of(make, attempts(stub.url)[where])
+    assert_hidden(json.dumps(shown, ensure_ascii=False))
+    assert_hidden(json.dumps(shown))
     assert_hidden(logged.getvalue())
 
 
@@ -151,23 +158,44 @@ async def test_failing_function_shows_no_secret(make: Make, logged: io.StringIO)
     functions = Functions()
     functions.register("f", f)
     tried = attempt({"call": "f", "with": {"token": "${ $secrets.token }"}}, use=USE)
-    problem = await problem_of(make, tried, functions=functions)
-    assert problem["detail"] == "RuntimeError: [redacted]"
+    shown = await problem_of(make, tried, functions=functions)
+    assert shown["detail"] == "RuntimeError: [redacted]"
     assert "steps.function_failed" in logged.getvalue()
     assert "Traceback" in logged.getvalue()
     assert_hidden(logged.getvalue())
 
 
+async def test_function_that_raises_or_cannot_be_given_a_secret_shows_none(make: Make) -> None:
+    async def f(token: str) -> None:
+        raise StepError(problem(ErrorKind.VALIDATION, f"bad {token}", json.dumps({"t": token})))
+
+    functions = Functions()
+    functions.register("f", f)
+    for given in ("${ $secrets.token }", "${ $secrets.token | error }"):
+        tried = attempt({"call": "f", "with": {"token": given}}, use=USE)
+        shown = await problem_of(make, tried, functions=functions)
+        assert "[redacted]" in json.dumps(shown)
+        assert_hidden(json.dumps(shown))
+
+
+async def test_credentials_that_cannot_be_sent_are_not_shown(make: Make, stub: Stub) -> None:
+    policy = {"bearer": {"token": "${ .token }"}}
+    endpoint = {"uri": f"{stub.url}/fail_echo", "authentication": policy}
+    shown = await problem_of(make, http(endpoint, {"token": "computed\ntoken"}))
+    assert shown["title"] == "The request cannot be sent"
+    assert "computed" not in json.dumps(shown)
+
+
 async def test_credentials_that_the_flow_computes_are_hidden_too(make: Make, stub: Stub) -> None:
     policy = {"basic": {"username": "ada", "password": "${ .password }"}}
     endpoint = {"uri": f"{stub.url}/fail_echo", "authentication": policy}
-    problem = await problem_of(make, http(endpoint, {"password": "computed-password"}))
-    assert "[redacted]" in problem["detail"]
-    assert base64.b64encode(b"ada:computed-password").decode() not in problem["detail"]
+    shown = await problem_of(make, http(endpoint, {"password": "computed-password"}))
+    assert "[redacted]" in shown["detail"]
+    assert base64.b64encode(b"ada:computed-password").decode() not in shown["detail"]
 
 
 async def test_an_excerpt_is_cut_after_it_is_redacted(make: Make, stub: Stub) -> None:
     body = "y" * 1020 + TOKEN
     stub.answer("/x", body.encode(), status=500)
-    problem = await problem_of(make, http(f"{stub.url}/x", use=USE))
-    assert problem["detail"] == "y" * 1020 + "[red"
+    shown = await problem_of(make, http(f"{stub.url}/x", use=USE))
+    assert shown["detail"] == "y" * 1020 + "[red"

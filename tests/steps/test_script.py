@@ -226,3 +226,15 @@ async def test_secret_in_a_failing_script_is_not_shown(
     problem = await failure(make, tried)
     assert "ValueError" in problem["detail"]
     assert "very-secret" not in json.dumps(problem)
+
+
+@pytest.mark.holds("S18")
+async def test_error_output_is_cut_after_it_is_redacted(
+    make: Make, put_secret: Callable[[str, Any], None]
+) -> None:
+    put_secret("token", "tok-very-secret")
+    code = "import os, sys; sys.exit(os.environ['T'] + 'x' * 1017)"
+    given = {"environment": {"T": "${ $secrets.token }"}, "use": {"secrets": ["token"]}}
+    problem = await failure(make, script(code, **given))
+    assert problem["detail"].endswith("x" * 1017)
+    assert "secret" not in problem["detail"]

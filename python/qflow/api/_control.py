@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +22,8 @@ from qflow.errors import BusyError, QflowError, UnavailableError
 
 CONNECTIONS_MAX: Final = 128
 """One more is answered with `BusyError` and closed."""
+GRACE_S: Final = 5.0
+"""How long a stopping node waits for its last answers; then they are cut off."""
 REFUSAL_S: Final = 1.0
 """How long one connection too many may take to say what it wanted."""
 CALLS_IN_FLIGHT_MAX: Final = 32
@@ -43,6 +45,9 @@ class Control:
     def __init__(self, node: NodeLike) -> None:
         self._node = node
         self._connections = 0
+        self._waits: set[anyio.CancelScope] = set()
+        """What only waits: for requests, or for something to happen."""
+        self._closing, self._left = False, anyio.Event()
         self.stop_requested = anyio.Event()
 
     async def connected(self, stream: Stream) -> None:
@@ -57,6 +62,26 @@ class Control:
         finally:
             self._connections -= 1
             await anyio.aclose_forcefully(lines)
+            if self._closing and not self._connections:
+                self._left.set()
+
+    async def close(self) -> None:
+        """End what only waits, and return when the calls that change something are answered."""
+        self._closing = True
+        for scope in self._waits:
+            scope.cancel()
+        if self._connections:
+            await self._left.wait()
+
+    @contextmanager
+    def _waiting(self, scope: anyio.CancelScope) -> Iterator[None]:
+        self._waits.add(scope)
+        if self._closing:
+            scope.cancel()
+        try:
+            yield
+        finally:
+            self._waits.discard(scope)
 
     async def _refuse(self, lines: Lines) -> None:
         """Say why. A close with the request unread would throw the answer away."""
@@ -69,17 +94,18 @@ class Control:
         briefly = anyio.Semaphore(CALLS_IN_FLIGHT_MAX)
         waiting = anyio.Semaphore(CALLS_IN_FLIGHT_MAX)
         async with anyio.create_task_group() as brief, anyio.create_task_group() as lasting:
-            while (request := await _receive(lines)) is not None:
-                kind = METHODS.get(request.method)
-                if kind is None or not kind.lasting:
-                    await briefly.acquire()
-                    brief.start_soon(self._reply, lines, request, actor, briefly)
-                elif waiting.value:
-                    waiting.acquire_nowait()
-                    lasting.start_soon(self._reply, lines, request, actor, waiting)
-                else:
-                    await _send(lines, request.id, error=BusyError("too many calls that wait"))
-            # The client listens no longer: what waits ends, while a change that began is made.
+            with self._waiting(lasting.cancel_scope):
+                while (request := await _receive(lines)) is not None:
+                    kind = METHODS.get(request.method)
+                    if kind is None or not kind.lasting:
+                        await briefly.acquire()
+                        brief.start_soon(self._reply, lines, request, actor, briefly)
+                    elif waiting.value:
+                        waiting.acquire_nowait()
+                        lasting.start_soon(self._reply, lines, request, actor, waiting)
+                    else:
+                        await _send(lines, request.id, error=BusyError("too many calls that wait"))
+            # Nobody listens any longer: what waits ends, while a change that began is made.
             lasting.cancel_scope.cancel()
 
     async def _reply(
@@ -126,7 +152,8 @@ async def serve(node: NodeLike, path: str | os.PathLike[str]) -> AsyncIterator[C
 
     The node is entered and so holds the lock of its log: a socket that nobody listens on is a
     dead node's, and is replaced. Raises `LockedError` when somebody does listen, and
-    `UnavailableError` when something else has the name. On leaving, open calls are cut off.
+    `UnavailableError` when something else has the name. On leaving, calls that only wait are cut
+    off, and calls that change something are answered.
     """
     control = Control(node)
     listener = await anyio.to_thread.run_sync(Listener, Path(path))
@@ -136,6 +163,8 @@ async def serve(node: NodeLike, path: str | os.PathLike[str]) -> AsyncIterator[C
             try:
                 yield control
             finally:
+                with anyio.move_on_after(GRACE_S, shield=True):
+                    await control.close()
                 tasks.cancel_scope.cancel()
     finally:
         listener.close()

@@ -17,7 +17,7 @@ from qflow import _core, model
 from qflow.audit import _queries, _tables
 from qflow.audit._project import Batch, Names
 from qflow.audit._queries import Place, Waiting
-from qflow.audit._source import Source
+from qflow.audit._source import Source, read_at
 from qflow.errors import CorruptError, UnavailableError
 
 BATCH_BYTES_MAX: Final = 256 << 10
@@ -210,14 +210,14 @@ class Index:
         """Project some frames in one transaction together with the cursor behind them."""
         frames = None
         if self._cursor >= 0:
-            frames = source.scan(self._cursor, bytes_max)
+            frames = _scan(source, self._cursor, bytes_max)
             if frames[2] == self._cursor:
                 return None
         with self._transaction() as db:
             cursor, size = db.execute("SELECT address, size FROM cursor").fetchone()
             # Another process may have projected these frames meanwhile.
             if frames is None or cursor != self._cursor:
-                frames = source.scan(cursor, bytes_max)
+                frames = _scan(source, cursor, bytes_max)
             records, blocks, after = frames
             if after != cursor:
                 Batch(db, self._names, source, blocks).write(records)
@@ -236,7 +236,7 @@ class Index:
         if size == 0:
             return
         try:
-            same = size <= source.size and _core.record_hash(source.read(address)) == digest
+            same = size <= source.size and _core.record_hash(read_at(source, address)) == digest
         except CorruptError:
             same = False
         if not same:
@@ -262,3 +262,12 @@ def _is_damage(error: Exception) -> bool:
         return False
     code = getattr(error, "sqlite_errorcode", None)
     return code is None or code & 0xFF in _DAMAGE or code == sqlite3.SQLITE_IOERR_SHORT_READ
+
+
+def _scan(
+    source: Source, address: int, bytes_max: int
+) -> tuple[list[tuple[int, int, bytes]], list[tuple[bytes, int, int]], int]:
+    try:
+        return source.scan(address, bytes_max)
+    except (ValueError, OverflowError):
+        raise _tables.ForeignError(f"{address} is no address of this log") from None

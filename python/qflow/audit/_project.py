@@ -11,7 +11,7 @@ import msgspec
 from qflow import _core
 from qflow.audit import _projection
 from qflow.audit._projection import Row
-from qflow.audit._source import Source
+from qflow.audit._source import Source, read_at
 from qflow.errors import CorruptError
 
 COLUMNS: Final = """
@@ -140,7 +140,7 @@ class Batch:
         if payload is None:
             return None
         try:
-            return _core.decode(self._source.read(payload))
+            return _core.decode(read_at(self._source, payload))
         except ValueError as error:
             raise CorruptError(f"its payload: {error}") from error
 

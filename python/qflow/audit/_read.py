@@ -10,7 +10,7 @@ import msgspec
 from qflow import _core
 from qflow.audit._index import Index
 from qflow.audit._queries import Place
-from qflow.audit._source import Source
+from qflow.audit._source import Source, read_at
 from qflow.errors import CorruptError, VerificationError
 
 GENESIS: Final = bytes(32)
@@ -102,7 +102,7 @@ class History:
         return self._index.places(chain, seq, PAGE if left is None else min(left, PAGE))
 
     def _entry(self, place: Place, chain: bytes, seq: int, prev: bytes, *, values: bool) -> Entry:
-        data = self._source.read(place.address)
+        data = read_at(self._source, place.address)
         where = f"record {seq} of chain {chain.hex()}"
         try:
             record = _core.decode_record(data)
@@ -127,7 +127,7 @@ class History:
             raise CorruptError(f"block {cid}: {error}") from error
 
     def _checked_block(self, cid: _core.Cid, address: int) -> bytes:
-        data = self._source.read(address)
+        data = read_at(self._source, address)
         if _core.cid_of(data, cid.codec) != cid:
             raise VerificationError(f"the block at address {address} is not {cid}")
         return data
@@ -138,7 +138,7 @@ class History:
         before = self._index.places(chain, seq - 1, 1)
         if not before or before[0].seq != seq - 1:
             raise CorruptError(f"chain {chain.hex()} has no record {seq - 1}")
-        return _core.record_hash(self._source.read(before[0].address))
+        return _core.record_hash(read_at(self._source, before[0].address))
 
     def _check_end(self, chain: bytes) -> None:
         """A chain whose tail is missing here would be continued from the wrong place."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from qflow.errors import CorruptError
+
 
 class Source(Protocol):
     """A log that can be read: `audit.Log`, `_core.Log` or `_core.LogReader`."""
@@ -27,3 +29,11 @@ class Source(Protocol):
     def read(self, address: int) -> bytes:
         """The record or block at an address that `scan` gave. Raises CorruptError."""
         ...
+
+
+def read_at(source: Source, address: int) -> bytes:
+    """Read at an address that the index gave, which may be none. Raises CorruptError."""
+    try:
+        return source.read(address)
+    except (ValueError, OverflowError) as error:
+        raise CorruptError(f"{address} is no address of this log") from error

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from qflow import _core
-from qflow.errors import VerificationError
+from qflow.errors import CorruptError, VerificationError
 
 VKEY_BYTES_MAX: Final = 4096
 FINDINGS_SHOWN_MAX: Final = 20
@@ -36,12 +36,20 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Records."""
     root: str
     """The RFC 6962 root over them, base64 as in the signed head."""
+    published: int
+    """Records under the head that lies beside the journal for others."""
     chains: int
     heads: int
     """Signed heads, each checked."""
     blocks: int
+    absent: int
+    """Payloads that are not in the commit of the record that names them."""
     bytes: int
+    torn_bytes: int
+    """Of a commit that a crash cut short at the end: it was never acknowledged."""
     findings: tuple[Finding, ...] = ()
+    more_findings: int = 0
+    """Those beyond the first, which are listed, are only counted."""
 
     @property
     def ok(self) -> bool:
@@ -55,10 +63,12 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         )
         if self.ok:
             return f"verified: {seen}; root {self.root}"
-        lines = [f"NOT verified: {len(self.findings)} findings in {seen}"]
-        lines += [f"  {item.where}: {item.what}" for item in self.findings[:FINDINGS_SHOWN_MAX]]
-        if (more := len(self.findings) - FINDINGS_SHOWN_MAX) > 0:
-            lines.append(f"  and {more} more")
+        count = len(self.findings) + self.more_findings
+        shown = self.findings[:FINDINGS_SHOWN_MAX]
+        lines = [f"NOT verified: {count} findings in {seen}"]
+        lines += [f"  {item.where}: {item.what}" for item in shown]
+        if count > len(shown):
+            lines.append(f"  and {count - len(shown)} more")
         return "\n".join(lines)
 
 
@@ -77,8 +87,10 @@ def verify(
     key = _read_vkey(vkey)
     try:
         seen = _core.verify_log(os.fspath(path), key, progress)
-    except OSError as error:
+    except (OSError, CorruptError) as error:
         raise VerificationError(f"there is no log to verify: {error}") from error
+    except ValueError as error:
+        raise VerificationError(f"the verifier key: {error}") from error
     findings = tuple(Finding(**item) for item in seen["findings"])
     root = b64encode(seen["root"]).decode()
     return Report(**{**seen, "root": root, "findings": findings})

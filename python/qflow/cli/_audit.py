@@ -85,12 +85,17 @@ def rebuild(session: Session) -> int | None:
     from qflow.audit import Index, Log
     from qflow.trust import load_or_create_key
 
-    home = session.home
+    home, bounds = session.config.home, session.config.log
     if not (home / "log").is_dir():
         raise Refusal(f"{home} has no log", NOT_FOUND)
 
     async def main() -> int:
-        async with Log(str(home / "log"), load_or_create_key(home)) as log:
+        async with Log(
+            str(home / "log"),
+            load_or_create_key(home),
+            queue_bytes_max=bounds.queue_bytes_max,
+            segment_bytes=bounds.segment_bytes,
+        ) as log:
             index = Index(home / "index.db")
             try:
                 with progress_bar(session.out, "indexing") as step:

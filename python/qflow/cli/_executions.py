@@ -109,7 +109,10 @@ def steer(session: Session, verb: str, execution: str, reason: str | None) -> in
             found = await node.show(execution)
             method: Any = getattr(node, verb)
             await method(found.id, reason=reason)
-            return await node.show(found.id), isinstance(node, Client)
+            running = isinstance(node, Client)
+        # Asked anew: a node that only ran this flow is gone once it is aborted.
+        async with session.either() as node:
+            return await node.show(found.id), running
 
     item, running = session.run(change)
     if session.out.json:

@@ -92,6 +92,9 @@ def report(error: BaseException, *, as_json: bool) -> int:
     if os.environ.get("QFLOW_DEBUG") == "1":
         traceback.print_exception(error)
     message = _message_of(error)
+    if isinstance(error, KeyboardInterrupt):
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
     if as_json:
         from qflow.api import to_json
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class Progress:
     """Counts of what the records say."""
 
-    def __init__(self, execution: str) -> None:
-        self.execution = execution
+    def __init__(self) -> None:
+        self.execution = ""
         self.done = self.failed = self.skipped = 0
         self.waits, self.status, self.last = "", "running", ""
         self.started_ms = SystemClock().now_ms()

@@ -8,7 +8,6 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import anyio
 import msgspec
 
 from qflow.cli._exit import FAILED, INTERRUPTED, OK, UNAVAILABLE, USAGE, Refusal, printable
@@ -68,57 +67,66 @@ async def _run(session: Session, wish: Wish, flow: Flow, value: Any) -> int:
 
 async def _there(session: Session, wish: Wish, client: Client, flow: Flow, value: Any) -> int:
     """On the node that runs in this home."""
-    execution = await client.start(flow, value)
     if wish.detach:
-        if session.out.json:
-            session.out.document({"execution": execution, "flow": flow.key, "status": "running"})
-        else:
-            session.out.line(execution)
+        _print_id(session, await client.start(flow, value), flow)
         return OK
-    progress = _begin(session, execution, flow)
-    records = client.follow(execution, payloads=True)
-    if await _watched(session, wish, progress, records):
+    progress = Progress()
+
+    async def main() -> None:
+        _begin(session, progress, await client.start(flow, value), flow)
+        await _watch(session, wish, progress, client.follow(progress.execution, payloads=True))
+
+    if await until_stopped(main):
         return _end(session, progress, flow)
-    session.out.note(f"interrupted; the node goes on with it: qflow logs -f {execution}")
-    session.out.note(f"to stop it: qflow abort {execution}")
+    session.out.note("interrupted", "yellow")
+    if execution := progress.execution:
+        session.out.note(f"the node goes on with it: qflow logs -f {execution}")
+        session.out.note(f"to end it: qflow abort {execution}")
     return INTERRUPTED
+
+
+def _print_id(session: Session, execution: str, flow: Flow) -> None:
+    if session.out.json:
+        session.out.document({"execution": execution, "flow": flow.key, "status": "running"})
+    else:
+        session.out.line(execution)
 
 
 async def _here(session: Session, wish: Wish, flow: Flow, value: Any) -> int:
     """On a node in this process, which other commands reach as long as it runs."""
     from qflow.api import actor_of, follow
 
+    progress = Progress()
     async with node_here(session, wish.functions) as (node, control):
-        execution = await node.start(flow, value, actor=actor_of(os.getuid()))
-        progress = _begin(session, execution, flow)
-        records = follow(node, execution, payloads=True)
-        done = await _watched(session, wish, progress, records, control.stop_requested)
+
+        async def main() -> None:
+            execution = await node.start(flow, value, actor=actor_of(os.getuid()))
+            _begin(session, progress, execution, flow)
+            await _watch(session, wish, progress, follow(node, execution, payloads=True))
+
+        done = await until_stopped(main, control.stop_requested)
     if done:
         return _end(session, progress, flow)
-    session.out.note(
-        f"interrupted; execution {execution} goes on when a node starts: qflow serve", "yellow"
-    )
+    session.out.note("interrupted", "yellow")
+    if execution := progress.execution:
+        session.out.note(f"execution {execution} goes on when a node starts: qflow serve")
     return INTERRUPTED
 
 
-def _begin(session: Session, execution: str, flow: Flow) -> Progress:
+def _begin(session: Session, progress: Progress, execution: str, flow: Flow) -> None:
+    progress.execution = execution
     if not session.out.json:
         session.out.note(f"execution {execution}  {flow.key}")
-    return Progress(execution)
 
 
-async def _watched(
+async def _watch(
     session: Session,
     wish: Wish,
     progress: Progress,
     records: AsyncGenerator[dict[str, Any], None],
-    *stops: anyio.Event,
-) -> bool:
-    async def main() -> None:
-        async with aclosing(records):
-            await watch(session.out, progress, records, each=wish.watch)
-
-    return await until_stopped(main, *stops)
+) -> None:
+    async with aclosing(records):
+        await watch(session.out, progress, records, each=wish.watch)
 
 
 def _end(session: Session, progress: Progress, flow: Flow) -> int:

@@ -41,24 +41,23 @@ async def until_stopped(main: Callable[[], Awaitable[Any]], *others: anyio.Event
     From then on the signals do what they did before: a second one ends the process at once.
     """
     finished = False
-    async with anyio.create_task_group() as tasks:
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with anyio.create_task_group() as tasks:
 
-        async def stop_at_signal() -> None:
-            with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-                async for _ in signals:
-                    break
+            async def stop_at_signal() -> None:
+                await anext(signals)
+                tasks.cancel_scope.cancel()
+
+            async def stop_at(event: anyio.Event) -> None:
+                await event.wait()
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(stop_at_signal)
+            for event in others:
+                tasks.start_soon(stop_at, event)
+            await main()
+            finished = True
             tasks.cancel_scope.cancel()
-
-        async def stop_at(event: anyio.Event) -> None:
-            await event.wait()
-            tasks.cancel_scope.cancel()
-
-        tasks.start_soon(stop_at_signal)
-        for event in others:
-            tasks.start_soon(stop_at, event)
-        await main()
-        finished = True
-        tasks.cancel_scope.cancel()
     return finished
 
 
@@ -67,8 +66,12 @@ def serve(session: Session, functions: list[Path]) -> int | None:
 
     async def main() -> None:
         async with node_here(session, functions) as (node, control):
-            _announce(session, node.status())
-            await until_stopped(anyio.sleep_forever, control.stop_requested)
+
+            async def serve_on() -> None:
+                _announce(session, node.status())
+                await anyio.sleep_forever()
+
+            await until_stopped(serve_on, control.stop_requested)
             session.out.note("stopping")
 
     session.run(main)

@@ -8,6 +8,7 @@ throws it away if this raises. Semantics: Open Workflow Specification 1.0.3.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from qflow import expressions, model
@@ -132,7 +133,7 @@ def _event_received(turn: Turn, event: Event) -> bool:
     turn.record("event_received", payload=event.value, meta={"frames": [f.id for f in takers]})
     for frame in takers:
         if frame.id in turn.state.frames:
-            _guarded(turn, frame, lambda at=frame: _tasks.listen.take(turn, at, event.value))
+            _guarded(turn, frame, partial(_tasks.listen.take, turn, frame, event.value))
     return True
 
 
@@ -224,7 +225,7 @@ def _settle(turn: Turn) -> None:
         frame = state.frames.get(number)
         if frame is not None:
             step = _OPERATIONS[operation]
-            _guarded(turn, frame, lambda s=step, f=frame, v=value: s(turn, f, v))
+            _guarded(turn, frame, partial(step, turn, frame, value))
     if state.status in FINAL:
         state.agenda = []
         return
@@ -317,6 +318,8 @@ def _finish(turn: Turn, frame: Frame, raw: Any, *, recorded: bool) -> None:
     if not recorded:
         kept = {"payload": output} if frame.kind in _tasks.LEAVES else {}
         turn.record("step_completed", frame, **kept)
+    if turn.options(frame).get("checkpoint"):
+        turn.ask("checkpoint")
     directive = frame.data.get("then") or task.get("then") or "continue"
     _go_on(turn, frame, output, directive)
 

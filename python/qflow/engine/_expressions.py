@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from qflow import expressions
 from qflow.engine import _walk
-from qflow.engine._problems import Findings, did_you_mean, listed
+from qflow.engine._problems import Findings, did_you_mean
 from qflow.engine._scope import BASE
 from qflow.engine._support import filters_of
 from qflow.engine._walk import Place, part
@@ -89,16 +89,10 @@ class _Compiler:
 
 def _fix(source: str, scope: tuple[str, ...]) -> str | None:
     for name in _VARIABLE.findall(source):
-        if name in scope:
-            continue
-        if name == "secrets":
+        if name == "secrets" and name not in scope:
             return "$secrets is in scope where a runner evaluates: in `with` and in `run: script`"
-        near = did_you_mean(name, scope)
-        if near is not None:
+        if name not in scope and (near := did_you_mean(name, scope)) is not None:
             return near
-        # jq has variables of its own, bound by `as`; only a name bound nowhere is a mistake.
-        if not re.search(rf"(?:as|[,:\[{{])\s*\${name}\b", source):
-            return f"in scope are {listed(f'${known}' for known in scope)}"
     return None
 
 

@@ -74,11 +74,13 @@ class Live:
         if not decision.facts:
             return [], [], []
         records, blocks = self._encode(decision.facts, event.at, identity, actor)
-        if self.since_snapshot >= snapshot_every and self.state.status not in FINAL:
+        asked = [command for command in decision.commands if command.kind == "checkpoint"]
+        is_due = asked or self.since_snapshot >= snapshot_every
+        if is_due and self.state.status not in FINAL:
             more, more_blocks = self._snapshot(event.at, identity, snapshot_every)
             records, blocks = records + more, blocks + more_blocks
         self.note_listens()
-        return records, blocks, decision.commands
+        return records, blocks, [item for item in decision.commands if item not in asked]
 
     def _encode(
         self, facts: Sequence[Fact], at: int, identity: Identity, actor: str

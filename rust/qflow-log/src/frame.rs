@@ -93,8 +93,15 @@ pub struct Frame<'a> {
 /// A record or a block within a frame. `at` counts from the frame's first byte.
 #[derive(Debug, Clone, Copy)]
 pub enum Item<'a> {
-    Record { at: usize, data: &'a [u8] },
-    Block { at: usize, cid: &'a [u8], data: &'a [u8] },
+    Record {
+        at: usize,
+        data: &'a [u8],
+    },
+    Block {
+        at: usize,
+        cid: &'a [u8],
+        data: &'a [u8],
+    },
 }
 
 impl<'a> Frame<'a> {
@@ -127,7 +134,11 @@ impl<'a> Frame<'a> {
         if padded[length..].iter().any(|byte| *byte != 0) {
             return Err("bytes after a frame that are not zero");
         }
-        Ok(Self { header, head: &padded[end..length], bytes: &padded[..end] })
+        Ok(Self {
+            header,
+            head: &padded[end..length],
+            bytes: &padded[..end],
+        })
     }
 
     /// What the frame holds, in order.
@@ -143,7 +154,11 @@ impl<'a> Frame<'a> {
                 return Some(Item::Record { at: start, data });
             }
             let (cid, data) = split_block(data)?;
-            Some(Item::Block { at: start, cid, data })
+            Some(Item::Block {
+                at: start,
+                cid,
+                data,
+            })
         })
     }
 }
@@ -156,7 +171,9 @@ pub struct RawItem {
 
 /// Check the item at the start of `bytes`.
 pub fn parse_item(bytes: &[u8]) -> Result<RawItem, &'static str> {
-    let header = bytes.first_chunk::<ITEM_HEADER>().ok_or("an item ends early")?;
+    let header = bytes
+        .first_chunk::<ITEM_HEADER>()
+        .ok_or("an item ends early")?;
     let size = ITEM_HEADER + word(header, 4) as usize;
     let checked = bytes.get(4..size).ok_or("an item ends early")?;
     if crc32c(checked) != word(header, 0) {
@@ -169,7 +186,10 @@ pub fn parse_item(bytes: &[u8]) -> Result<RawItem, &'static str> {
         }
         _ => return Err("an item of an unknown kind"),
     }
-    Ok(RawItem { kind: header[8], size })
+    Ok(RawItem {
+        kind: header[8],
+        size,
+    })
 }
 
 /// The CID and the data of a block item.
@@ -201,7 +221,9 @@ fn push_header(frame: &mut Vec<u8>, kind: u8, length: usize) {
 /// Bytes that these items take.
 pub fn items_bytes(records: &[&[u8]], blocks: &[(&[u8], &[u8])]) -> usize {
     let records = records.iter().map(|record| ITEM_HEADER + record.len());
-    let blocks = blocks.iter().map(|(cid, data)| ITEM_HEADER + 1 + cid.len() + data.len());
+    let blocks = blocks
+        .iter()
+        .map(|(cid, data)| ITEM_HEADER + 1 + cid.len() + data.len());
     records.chain(blocks).sum()
 }
 

@@ -62,7 +62,11 @@ pub fn place(address: u64) -> (u32, u64) {
 
 impl Journal {
     pub fn new(path: &Path, log_id: u64) -> Self {
-        Self { path: path.to_owned(), log_id, files: Mutex::default() }
+        Self {
+            path: path.to_owned(),
+            log_id,
+            files: Mutex::default(),
+        }
     }
 
     fn file(&self, number: u32) -> Result<Arc<File>> {
@@ -99,9 +103,10 @@ impl Journal {
     /// Whether a segment has its header.
     pub fn has_begun(&self, number: u32, log_id: u64) -> bool {
         let mut block = vec![0; ALIGNMENT];
-        let read = self.file(number).map(|file| read_up_to(&file, &mut block, 0));
-        matches!(read, Ok(Ok(ALIGNMENT)))
-            && SegmentHeader::parse(&block, number, log_id).is_ok()
+        let read = self
+            .file(number)
+            .map(|file| read_up_to(&file, &mut block, 0));
+        matches!(read, Ok(Ok(ALIGNMENT))) && SegmentHeader::parse(&block, number, log_id).is_ok()
     }
 
     /// Read the frame at `from`, or the first of the next segment, into `buffer`. None at `end`.
@@ -122,7 +127,12 @@ impl Journal {
     }
 
     /// The address of the next frame and its padded length; its first block is in `buffer`.
-    fn find_frame(&self, from: u64, end: u64, buffer: &mut Vec<u8>) -> Result<Option<(u64, usize)>> {
+    fn find_frame(
+        &self,
+        from: u64,
+        end: u64,
+        buffer: &mut Vec<u8>,
+    ) -> Result<Option<(u64, usize)>> {
         let (mut segment, mut offset) = place(from);
         loop {
             let at = address(segment, offset);
@@ -137,9 +147,9 @@ impl Journal {
             }
             let header = FrameHeader::parse(&buffer[..count], at, self.log_id);
             let header = header.or_else(|what| corrupt(say(at, what)))?;
-            let fits = at.checked_add(header.padded() as u64).is_some_and(|next| {
-                next <= end || place(at).0 < place(end).0
-            });
+            let fits = at
+                .checked_add(header.padded() as u64)
+                .is_some_and(|next| next <= end || place(at).0 < place(end).0);
             if !fits || header.padded() < FRAME_HEADER {
                 return corrupt(say(at, "a frame's length is not possible"));
             }
@@ -174,7 +184,10 @@ impl Journal {
     /// Records and blocks of the frames from `from`, until `bytes_max` bytes of them were read (one
     /// frame at least) or `end` is reached.
     pub fn scan(&self, from: u64, bytes_max: usize, end: u64) -> Result<Scan> {
-        let mut scan = Scan { next: from, ..Scan::default() };
+        let mut scan = Scan {
+            next: from,
+            ..Scan::default()
+        };
         let (mut buffer, mut bytes) = (Vec::new(), 0);
         while bytes == 0 || bytes < bytes_max {
             let Some((frame, next)) = self.next_frame(scan.next, end, &mut buffer)? else {
@@ -191,7 +204,9 @@ impl Journal {
     pub fn read(&self, at: u64, end: u64) -> Result<Vec<u8>> {
         let (segment, offset) = ((at >> 32) as u32, at & u64::from(u32::MAX));
         if at >= end || offset < (ALIGNMENT + FRAME_HEADER) as u64 {
-            return Err(LogError::Invalid(format!("{at} is not the address of a record or block")));
+            return Err(LogError::Invalid(format!(
+                "{at} is not the address of a record or block"
+            )));
         }
         let file = self.file(segment)?;
         let mut bytes = vec![0; READ_BYTES];
@@ -226,12 +241,20 @@ fn collect(frame: &Frame<'_>, scan: &mut Scan) {
         match item {
             Item::Record { at, data } => {
                 let address = start + at as u64;
-                scan.records.push(RecordAt { index, address, data: data.to_vec() });
+                scan.records.push(RecordAt {
+                    index,
+                    address,
+                    data: data.to_vec(),
+                });
                 index += 1;
             }
             Item::Block { at, cid, data } => {
                 let address = start + at as u64;
-                scan.blocks.push(BlockAt { cid: cid.to_vec(), address, length: data.len() });
+                scan.blocks.push(BlockAt {
+                    cid: cid.to_vec(),
+                    address,
+                    length: data.len(),
+                });
             }
         }
     }

@@ -7,6 +7,7 @@
 mod error;
 mod frame;
 mod journal;
+mod lock;
 mod log;
 mod publish;
 mod queue;

@@ -1,6 +1,5 @@
 //! The log as its users see it.
 
-use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -13,6 +12,7 @@ use qflow_core::log::{Hash, Signer};
 use crate::error::{LogError, Result};
 use crate::frame::{ALIGNMENT, BLOCK_BYTES_MAX, CID_BYTES_MAX};
 use crate::journal::Scan;
+use crate::lock::Lock;
 pub use crate::queue::Completion;
 use crate::queue::{Batch, Queue, Queued};
 use crate::recover::recover;
@@ -38,14 +38,16 @@ pub struct Log {
     shared: Arc<Shared>,
     vkey: String,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    lock: Mutex<Option<File>>,
+    lock: Mutex<Option<Lock>>,
 }
 
 impl Log {
     /// Create or open the log at `path`, alone, and bring its files to the last whole commit.
     pub fn open(path: &Path, options: &Options) -> Result<Self> {
         if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&options.segment_bytes) {
-            return Err(LogError::Invalid("segment_bytes: from 64 KiB to 2 GiB".into()));
+            return Err(LogError::Invalid(
+                "segment_bytes: from 64 KiB to 2 GiB".into(),
+            ));
         }
         let signer = Signer::new(&options.origin, &options.seed);
         let signer = signer.map_err(|error| LogError::Invalid(error.to_string()))?;
@@ -67,8 +69,13 @@ impl Log {
 
     fn spawn(&self, name: &str, run: fn(&Shared)) -> Result<()> {
         let shared = self.shared.clone();
-        let thread = Builder::new().name(name.into()).spawn(move || run(&shared))?;
-        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+        let thread = Builder::new()
+            .name(name.into())
+            .spawn(move || run(&shared))?;
+        self.threads
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(thread);
         Ok(())
     }
 
@@ -120,7 +127,10 @@ impl Log {
                 return Err(LogError::Poisoned(why.to_string()));
             }
             queue = if queue.leading {
-                queued.done.wait(queue).unwrap_or_else(PoisonError::into_inner)
+                queued
+                    .done
+                    .wait(queue)
+                    .unwrap_or_else(PoisonError::into_inner)
             } else {
                 self.shared.commit_next(queue)
             };
@@ -177,14 +187,21 @@ impl Log {
         self.shared.settle();
         self.shared.wake();
         self.join();
-        // The lock is released last, and whatever happens: its file closes with `held`.
-        let held = self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if held.is_none() || self.shared.queue().poisoned.is_some() {
+        // The lock is released last, and whatever happens: it goes with `held`.
+        let Some(held) = self
+            .lock
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+        else {
+            return Ok(());
+        };
+        if self.shared.queue().poisoned.is_some() {
             return Ok(());
         }
-        let published = self.shared.publish();
-        drop(held);
-        published
+        self.shared.publish()?;
+        held.note_closed()?;
+        Ok(())
     }
 
     fn join(&self) {
@@ -226,7 +243,9 @@ fn check_items(records: &[&[u8]], blocks: &[(&[u8], &[u8])]) -> Result<()> {
     }
     for (cid, data) in blocks {
         if cid.is_empty() || cid.len() > CID_BYTES_MAX || data.len() > BLOCK_BYTES_MAX {
-            return invalid(format!("a block has at most {BLOCK_BYTES_MAX} bytes and a CID"));
+            return invalid(format!(
+                "a block has at most {BLOCK_BYTES_MAX} bytes and a CID"
+            ));
         }
     }
     Ok(())

@@ -65,7 +65,14 @@ impl Publisher {
     pub fn new(path: &Path, note: Vec<u8>, published: Checkpoint, trusted: bool) -> Self {
         let partials = [partial_tiles(published.size).collect(), Vec::new()];
         let path = path.to_owned();
-        Self { path, note, published, partials, state: None, distrust: !trusted }
+        Self {
+            path,
+            note,
+            published,
+            partials,
+            state: None,
+            distrust: !trusted,
+        }
     }
 
     /// Whether this head is not published, or the published files are to be looked at.
@@ -94,7 +101,8 @@ impl Publisher {
                 return Err(LogError::Closed);
             }
         }
-        if (state.builder.size(), state.builder.root()) != (head.checkpoint.size, head.checkpoint.root)
+        if (state.builder.size(), state.builder.root())
+            != (head.checkpoint.size, head.checkpoint.root)
         {
             return corrupt("the journal reads back with another root than was signed");
         }
@@ -132,7 +140,10 @@ impl Publisher {
     fn forget_partials(&mut self) {
         let now: Vec<Tile> = partial_tiles(self.published.size).collect();
         let [last, before] = std::mem::take(&mut self.partials);
-        for tile in before.iter().filter(|tile| !last.contains(tile) && !now.contains(tile)) {
+        for tile in before
+            .iter()
+            .filter(|tile| !last.contains(tile) && !now.contains(tile))
+        {
             let path = self.path.join(tile.path());
             // A file too many does no harm, and is proven like every other.
             let _ = fs::remove_file(&path);
@@ -149,10 +160,18 @@ impl Publisher {
             && builder.root() == self.published.root
         {
             let next = journal.locate(self.published.size, head.end)?;
-            return Ok(State { builder, next, compare_below: 0 });
+            return Ok(State {
+                builder,
+                next,
+                compare_below: 0,
+            });
         }
         let builder = TileBuilder::default();
-        Ok(State { builder, next: 0, compare_below: self.published.size })
+        Ok(State {
+            builder,
+            next: 0,
+            compare_below: self.published.size,
+        })
     }
 }
 

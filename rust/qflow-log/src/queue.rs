@@ -129,8 +129,12 @@ impl Queue {
         let bytes = items_bytes(records, blocks);
         self.check_bounds(bytes)?;
         let batch = self.batch_for(bytes);
-        records.iter().for_each(|record| push_record(&mut batch.frame, record));
-        blocks.iter().for_each(|(cid, data)| push_block(&mut batch.frame, cid, data));
+        records
+            .iter()
+            .for_each(|record| push_record(&mut batch.frame, record));
+        blocks
+            .iter()
+            .for_each(|(cid, data)| push_block(&mut batch.frame, cid, data));
         batch.records += records.len() as u32;
         batch.blocks += blocks.len() as u32;
         batch.waiters += usize::from(waits);
@@ -147,13 +151,20 @@ impl Queue {
                 batch.tickets.push((ticket, first));
             }
         }
-        Ok(Queued { sequence, first, ticket, done })
+        Ok(Queued {
+            sequence,
+            first,
+            ticket,
+            done,
+        })
     }
 
     fn check_bounds(&self, bytes: usize) -> Result<()> {
         let most = self.append_bytes_max.min(self.bytes_max);
         if bytes > most {
-            return Err(LogError::Invalid(format!("{bytes} bytes in one append, at most {most}")));
+            return Err(LogError::Invalid(format!(
+                "{bytes} bytes in one append, at most {most}"
+            )));
         }
         if self.pending_bytes + bytes > self.bytes_max {
             return Err(LogError::Busy("too many bytes wait to be written"));
@@ -184,7 +195,10 @@ impl Queue {
 
     /// Whoever should commit next: a caller of the next batch who waits.
     pub fn next_waiter(&self) -> Option<&Condvar> {
-        self.pending.front().filter(|batch| batch.waiters > 0).map(|batch| &*batch.done)
+        self.pending
+            .front()
+            .filter(|batch| batch.waiters > 0)
+            .map(|batch| &*batch.done)
     }
 
     /// Take the next batch to commit it.

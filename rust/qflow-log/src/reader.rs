@@ -29,25 +29,33 @@ impl LogReader {
     pub fn open(path: &Path) -> Result<Self> {
         let path = path.join("journal");
         list_segments(&path)?;
-        let reader = Self { path, state: Mutex::default() };
+        let reader = Self {
+            path,
+            state: Mutex::default(),
+        };
         reader.refreshed(|_| Ok(()))?;
         Ok(reader)
     }
 
     /// Records up to the last whole commit.
     pub fn size(&self) -> Result<u64> {
-        self.refreshed(|state| Ok(state.size)).map(Option::unwrap_or_default)
+        self.refreshed(|state| Ok(state.size))
+            .map(Option::unwrap_or_default)
     }
 
     /// The signed head of the last whole commit, unverified; empty when there is none.
     pub fn head(&self) -> Result<String> {
-        self.refreshed(|state| Ok(state.head.clone())).map(Option::unwrap_or_default)
+        self.refreshed(|state| Ok(state.head.clone()))
+            .map(Option::unwrap_or_default)
     }
 
     /// See `Journal::scan`.
     pub fn scan(&self, from: u64, bytes_max: usize) -> Result<Scan> {
         let scan = self.refreshed(|state| state.journal.scan(from, bytes_max, state.end))?;
-        Ok(scan.unwrap_or(Scan { next: from, ..Scan::default() }))
+        Ok(scan.unwrap_or(Scan {
+            next: from,
+            ..Scan::default()
+        }))
     }
 
     /// See `Journal::read`.
@@ -77,14 +85,22 @@ impl LogReader {
             if read_up_to(&file, &mut block, 0)? < ALIGNMENT {
                 continue;
             }
-            let id = block.get(32..40).and_then(|id| id.first_chunk()).map(|id| u64::from_le_bytes(*id));
+            let id = block
+                .get(32..40)
+                .and_then(|id| id.first_chunk())
+                .map(|id| u64::from_le_bytes(*id));
             let log_id = id.unwrap_or_default();
             let Ok(header) = SegmentHeader::parse(&block, number, log_id) else {
                 continue;
             };
             let journal = Journal::new(&self.path, log_id);
-            let mut state =
-                State { journal, log_id, end: address(number, 0), size: header.base.size(), head: String::new() };
+            let mut state = State {
+                journal,
+                log_id,
+                end: address(number, 0),
+                size: header.base.size(),
+                head: String::new(),
+            };
             state.advance()?;
             // A segment that was begun without a commit has no head: the one before has.
             if number == 0 || !state.head.is_empty() {

@@ -69,9 +69,18 @@ impl SegmentHeader {
         let end = FIXED + 32 * size.count_ones() as usize;
         let hashes: &[Hash] = block[FIXED..end].as_chunks().0;
         let base = Frontier::from_hashes(size, hashes).ok_or("a segment header's tree")?;
-        let header = Self { number, bytes: long(24), log_id, base };
+        let header = Self {
+            number,
+            bytes: long(24),
+            log_id,
+            base,
+        };
         // Whatever this does not write is refused: other versions, numbers, bits in the slack.
-        if header.encode() == block { Ok(header) } else { Err("a segment header of another form") }
+        if header.encode() == block {
+            Ok(header)
+        } else {
+            Err("a segment header of another form")
+        }
     }
 }
 
@@ -111,7 +120,10 @@ pub fn create_segment(journal: &Path, number: u32, bytes: u64) -> io::Result<Fil
 
 /// Open a segment for writing.
 pub fn open_segment(journal: &Path, number: u32) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).open(segment_path(journal, number))
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(segment_path(journal, number))
 }
 
 /// Make the names of a directory durable.
@@ -138,7 +150,10 @@ pub fn list_segments(journal: &Path) -> io::Result<Vec<u32>> {
     let mut numbers = Vec::new();
     for entry in fs::read_dir(journal)? {
         let name = entry?.file_name();
-        let number = name.to_str().filter(|name| name.len() == 10).and_then(|s| s.parse().ok());
+        let number = name
+            .to_str()
+            .filter(|name| name.len() == 10)
+            .and_then(|s| s.parse().ok());
         numbers.extend(number.filter(|n: &u32| *name == *format!("{n:010}")));
     }
     numbers.sort_unstable();

@@ -75,7 +75,10 @@ impl Shared {
             }
             if done || queue.leading {
                 queue.resting = true;
-                queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                queue = self
+                    .work
+                    .wait(queue)
+                    .unwrap_or_else(PoisonError::into_inner);
                 queue.resting = false;
             } else {
                 queue = self.commit_next(queue);
@@ -136,7 +139,9 @@ impl Shared {
         let mut queue = self.queue();
         while queue.leading || (queue.poisoned.is_none() && !queue.is_idle()) {
             queue = if queue.leading {
-                self.idle.wait(queue).unwrap_or_else(PoisonError::into_inner)
+                self.idle
+                    .wait(queue)
+                    .unwrap_or_else(PoisonError::into_inner)
             } else {
                 self.commit_next(queue)
             };
@@ -152,12 +157,18 @@ impl Shared {
 
     /// Wait for what the writer does in the background.
     pub fn finish_writer(&self) {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner).finish();
+        self.writer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .finish();
     }
 
     /// Publish the present head.
     pub fn publish(&self) -> Result<()> {
-        let mut publisher = self.publisher.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut publisher = self
+            .publisher
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let head = self.queue().head.clone();
         let result = publisher.publish(&self.journal, &head, &self.stop);
         if let Err(LogError::Corrupt(why)) = &result {
@@ -168,7 +179,9 @@ impl Shared {
 
     fn is_behind(&self, queue: &Queue) -> bool {
         // Who holds the publisher publishes.
-        self.publisher.try_lock().is_ok_and(|publisher| publisher.is_behind(&queue.head))
+        self.publisher
+            .try_lock()
+            .is_ok_and(|publisher| publisher.is_behind(&queue.head))
     }
 
     /// The publishing thread. What fails is tried again with the next commit or second.
@@ -177,7 +190,10 @@ impl Shared {
         while !queue.closed && queue.poisoned.is_none() {
             if !self.is_behind(&queue) {
                 queue.published = true;
-                queue = self.behind.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                queue = self
+                    .behind
+                    .wait(queue)
+                    .unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
             let waited = self.behind.wait_timeout(queue, PUBLISH_EVERY);

@@ -60,7 +60,15 @@ impl Search<'_> {
             let path = segment_path(Path::new("journal"), number);
             return corrupt(format!("{} has another length", path.display()));
         }
-        self.walk(Active { number, file, end: ALIGNMENT as u64, bytes }, header.base)
+        self.walk(
+            Active {
+                number,
+                file,
+                end: ALIGNMENT as u64,
+                bytes,
+            },
+            header.base,
+        )
     }
 
     /// A segment that was never used has no header, or half of one, and no frame.
@@ -78,7 +86,10 @@ impl Search<'_> {
         if torn && frame.is_err() {
             return Ok(None);
         }
-        corrupt(say(address(number, 0), why.unwrap_or("a segment header is not whole")))
+        corrupt(say(
+            address(number, 0),
+            why.unwrap_or("a segment header is not whole"),
+        ))
     }
 
     fn walk(&self, mut active: Active, mut tree: Frontier) -> Result<Option<Tail>> {
@@ -110,8 +121,18 @@ impl Search<'_> {
         let checkpoint = Checkpoint::parse(&note, self.key);
         let checkpoint = checkpoint.or_else(|error| corrupt(error.to_string()))?;
         let note = String::from_utf8_lossy(&note).into_owned();
-        let head = Head { checkpoint, note, end: address(active.number, active.end) };
-        Ok(Some(Tail { tree, head, active, frame, torn_bytes }))
+        let head = Head {
+            checkpoint,
+            note,
+            end: address(active.number, active.end),
+        };
+        Ok(Some(Tail {
+            tree,
+            head,
+            active,
+            frame,
+            torn_bytes,
+        }))
     }
 
     /// Read the bytes of the next frame; false when none can be there.
@@ -130,7 +151,11 @@ impl Search<'_> {
             return Ok(false);
         }
         buffer.resize(padded, 0);
-        read_up_to(&active.file, &mut buffer[ALIGNMENT..], active.end + ALIGNMENT as u64)?;
+        read_up_to(
+            &active.file,
+            &mut buffer[ALIGNMENT..],
+            active.end + ALIGNMENT as u64,
+        )?;
         Ok(true)
     }
 
@@ -169,6 +194,11 @@ impl Tail {
         Ok(())
     }
 
+    /// Whether a write was cut after the last commit.
+    pub fn is_torn(&self) -> bool {
+        self.torn_bytes > 0
+    }
+
     fn frame_bytes(&self) -> u64 {
         self.frame.len() as u64
     }
@@ -198,7 +228,10 @@ pub fn torn_bytes(active: &Active, log_id: u64) -> Result<u64> {
         Err(_) => (rest.len(), is_zero(&rest[..SECTOR])),
     };
     if !torn || last > length.next_multiple_of(ALIGNMENT) {
-        return corrupt(say(start, "the last frame is whole and its bytes are not as written"));
+        return corrupt(say(
+            start,
+            "the last frame is whole and its bytes are not as written",
+        ));
     }
     Ok(last.next_multiple_of(ALIGNMENT) as u64)
 }

@@ -29,7 +29,10 @@ impl TileBuilder {
                 continue;
             };
             let mut part = Frontier::default();
-            parse_hashes(&data, width).ok()?.iter().for_each(|hash| part.push(*hash));
+            parse_hashes(&data, width)
+                .ok()?
+                .iter()
+                .for_each(|hash| part.push(*hash));
             hashes.extend(part.hashes());
             builder.levels[usize::from(level)] = data;
         }
@@ -72,7 +75,11 @@ impl TileBuilder {
                 levels[level / 8].extend_from_slice(hash);
             }
         });
-        if self.size() % TILE_WIDTH as u64 == 0 { self.flush(full) } else { Ok(()) }
+        if self.size() % TILE_WIDTH as u64 == 0 {
+            self.flush(full)
+        } else {
+            Ok(())
+        }
     }
 
     fn flush<E>(&mut self, mut full: impl FnMut(Tile, &[u8]) -> Result<(), E>) -> Result<(), E> {
@@ -109,7 +116,9 @@ pub fn partial_tiles(size: u64) -> impl Iterator<Item = Tile> {
         Tile { kind, index, width }
     };
     let hashes = (0..LEVELS as u8).map(move |level| at(TileKind::Hashes(level), level));
-    hashes.chain([at(TileKind::Entries, 0)]).filter(|tile| tile.width > 0)
+    hashes
+        .chain([at(TileKind::Entries, 0)])
+        .filter(|tile| tile.width > 0)
 }
 
 #[cfg(test)]
@@ -138,7 +147,15 @@ mod tests {
                 });
             assert_eq!(done, Ok(()));
         }
-        assert_eq!(files[&Tile { kind: TileKind::Hashes(1), index: 0, width: 256 }].len(), 8192);
+        assert_eq!(
+            files[&Tile {
+                kind: TileKind::Hashes(1),
+                index: 0,
+                width: 256
+            }]
+                .len(),
+            8192
+        );
     }
 
     #[test]
@@ -148,8 +165,10 @@ mod tests {
             let record = number.to_le_bytes();
             let _ = builder.push(&record, leaf_hash(&record), |_, _| Ok::<(), ()>(()));
         }
-        let good: HashMap<Tile, Vec<u8>> =
-            builder.partials().map(|(tile, data)| (tile, data.to_vec())).collect();
+        let good: HashMap<Tile, Vec<u8>> = builder
+            .partials()
+            .map(|(tile, data)| (tile, data.to_vec()))
+            .collect();
         assert!(TileBuilder::resume(300, |tile| good.get(&tile).cloned()).is_some());
         for broken in good.keys().filter(|tile| tile.kind != TileKind::Hashes(1)) {
             let mut files = good.clone();

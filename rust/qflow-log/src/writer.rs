@@ -11,10 +11,10 @@ use qflow_core::log::{Checkpoint, Frontier, Signer, leaf_hash};
 use crate::frame::{ALIGNMENT, FrameHeader, finish, seal};
 use crate::journal::address;
 use crate::queue::Batch;
-use crate::tail::is_zero_from;
 use crate::segment::{
     SegmentHeader, create_segment, open_segment, read_up_to, segment_bytes, segment_path,
 };
+use crate::tail::is_zero_from;
 
 /// What a commit made true.
 #[derive(Debug, Clone)]
@@ -62,8 +62,16 @@ impl Writer {
     ) -> Self {
         let check = Vec::new();
         let ready = None;
-        let mut writer =
-            Self { journal, signer, log_id, tree, active, segment_bytes_max, ready, check };
+        let mut writer = Self {
+            journal,
+            signer,
+            log_id,
+            tree,
+            active,
+            segment_bytes_max,
+            ready,
+            check,
+        };
         writer.prepare_next();
         writer
     }
@@ -75,7 +83,10 @@ impl Writer {
         let first = self.tree.size();
         let tree = &mut self.tree;
         let sealed = seal(&mut batch.frame, |record| tree.push(leaf_hash(record)));
-        let checkpoint = Checkpoint { size: self.tree.size(), root: self.tree.root() };
+        let checkpoint = Checkpoint {
+            size: self.tree.size(),
+            root: self.tree.root(),
+        };
         let note = self.signer.sign(&checkpoint);
         let active = self.active.as_mut().ok_or(io::ErrorKind::NotFound)?;
         let header = FrameHeader {
@@ -93,20 +104,38 @@ impl Writer {
         active.file.sync_data()?;
         read_back(&active.file, &batch.frame, active.end, &mut self.check)?;
         active.end += batch.frame.len() as u64;
-        Ok(Head { checkpoint, note, end: address(active.number, active.end) })
+        Ok(Head {
+            checkpoint,
+            note,
+            end: address(active.number, active.end),
+        })
     }
 
     /// Go on to the next segment when the frame may not fit into this one.
     fn make_room(&mut self, items: usize) -> io::Result<()> {
         let needed = (items + HEAD_BYTES_MAX).next_multiple_of(ALIGNMENT) as u64;
-        if self.active.as_ref().is_some_and(|active| active.end + needed <= active.bytes) {
+        if self
+            .active
+            .as_ref()
+            .is_some_and(|active| active.end + needed <= active.bytes)
+        {
             return Ok(());
         }
         let (number, bytes, file) = self.next_segment(needed + ALIGNMENT as u64)?;
         let base = self.tree.clone();
-        let header = SegmentHeader { number, bytes, log_id: self.log_id, base };
+        let header = SegmentHeader {
+            number,
+            bytes,
+            log_id: self.log_id,
+            base,
+        };
         file.write_all_at(&header.encode(), 0)?;
-        self.active = Some(Active { number, file, end: ALIGNMENT as u64, bytes });
+        self.active = Some(Active {
+            number,
+            file,
+            end: ALIGNMENT as u64,
+            bytes,
+        });
         self.prepare_next();
         Ok(())
     }
@@ -137,7 +166,10 @@ impl Writer {
             None => Ok((bytes, create_segment(&journal, number, bytes)?)),
         };
         // Without the thread the segment is made when it is needed.
-        self.ready = Builder::new().name("qflow-segment".into()).spawn(prepare).ok();
+        self.ready = Builder::new()
+            .name("qflow-segment".into())
+            .spawn(prepare)
+            .ok();
     }
 
     /// Wait until no thread of this writer touches the files any more.
@@ -170,5 +202,8 @@ fn read_back(file: &File, written: &[u8], at: u64, buffer: &mut Vec<u8>) -> io::
     if read_up_to(file, read, at)? == written.len() && read == written {
         return Ok(());
     }
-    Err(io::Error::new(io::ErrorKind::InvalidData, "what was written does not read back"))
+    Err(io::Error::new(
+        io::ErrorKind::InvalidData,
+        "what was written does not read back",
+    ))
 }

@@ -132,14 +132,14 @@ fn from_items<'py>(
 }
 
 fn from_dict(dict: &Bound<'_, PyDict>, depth: usize) -> PyResult<Value> {
-    let mut map = Map::new();
+    let mut members = Vec::with_capacity(dict.len());
     for (key, value) in dict.iter() {
         let key = key.cast::<PyString>().map_err(|_| {
             ExpressionError::new_err("an expression can only read an object whose keys are text")
         })?;
-        map.insert(key.to_str()?.into(), from_python(&value, depth)?);
+        members.push((key.to_str()?.into(), from_python(&value, depth)?));
     }
-    Ok(Value::object(map))
+    Ok(Value::object(Map::from_members(members)))
 }
 
 fn to_python<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {

@@ -33,7 +33,9 @@ fn raised(error: LogError) -> PyErr {
 }
 
 fn seed(bytes: &[u8]) -> PyResult<[u8; 32]> {
-    bytes.try_into().map_err(|_| PyValueError::new_err("a seed has 32 bytes"))
+    bytes
+        .try_into()
+        .map_err(|_| PyValueError::new_err("a seed has 32 bytes"))
 }
 
 #[pyclass(name = "Log", module = "qflow._core", frozen)]
@@ -50,7 +52,10 @@ impl PyLog {
     /// The log, unless this process is a fork of the one that opened it: it has the files but not
     /// the threads.
     fn log(&self) -> PyResult<&Log> {
-        let log = self.log.as_ref().filter(|_| std::process::id() == self.process);
+        let log = self
+            .log
+            .as_ref()
+            .filter(|_| std::process::id() == self.process);
         log.ok_or_else(|| errors::LockedError::new_err("this log was opened by another process"))
     }
 }
@@ -76,9 +81,17 @@ impl PyLog {
         segment_bytes: u64,
     ) -> PyResult<Self> {
         let seed = self::seed(seed)?;
-        let options = Options { origin, seed, queue_bytes_max, segment_bytes };
+        let options = Options {
+            origin,
+            seed,
+            queue_bytes_max,
+            segment_bytes,
+        };
         let log = py.detach(|| Log::open(&path, &options)).map_err(raised)?;
-        Ok(Self { log: Some(log), process: std::process::id() })
+        Ok(Self {
+            log: Some(log),
+            process: std::process::id(),
+        })
     }
 
     #[getter]
@@ -102,7 +115,11 @@ impl PyLog {
     }
 
     #[pyo3(signature = (records, blocks=Vec::new()))]
-    fn append(&self, records: Vec<Bytes<'_>>, blocks: Vec<(Bytes<'_>, Bytes<'_>)>) -> PyResult<u64> {
+    fn append(
+        &self,
+        records: Vec<Bytes<'_>>,
+        blocks: Vec<(Bytes<'_>, Bytes<'_>)>,
+    ) -> PyResult<u64> {
         let (records, blocks) = borrow(&records, &blocks);
         self.log()?.append(&records, &blocks).map_err(raised)
     }
@@ -127,7 +144,9 @@ impl PyLog {
     #[pyo3(signature = (max=1024))]
     fn drain(&self, max: usize) -> PyResult<Vec<(u64, u64, Option<String>)>> {
         let drained = self.log()?.drain(max).into_iter();
-        Ok(drained.map(|one| (one.ticket, one.first, one.error.map(|s| s.to_string()))).collect())
+        Ok(drained
+            .map(|one| (one.ticket, one.first, one.error.map(|s| s.to_string())))
+            .collect())
     }
 
     fn scan<'py>(
@@ -162,7 +181,10 @@ type Borrowed<'a> = (Vec<&'a [u8]>, Vec<(&'a [u8], &'a [u8])>);
 
 fn borrow<'a>(records: &'a [Bytes<'_>], blocks: &'a [(Bytes<'_>, Bytes<'_>)]) -> Borrowed<'a> {
     let records = records.iter().map(|record| record.as_bytes()).collect();
-    let blocks = blocks.iter().map(|(cid, data)| (cid.as_bytes(), data.as_bytes())).collect();
+    let blocks = blocks
+        .iter()
+        .map(|(cid, data)| (cid.as_bytes(), data.as_bytes()))
+        .collect();
     (records, blocks)
 }
 
@@ -188,7 +210,9 @@ struct PyLogReader(LogReader);
 impl PyLogReader {
     #[new]
     fn new(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
-        py.detach(|| LogReader::open(&path)).map(Self).map_err(raised)
+        py.detach(|| LogReader::open(&path))
+            .map(Self)
+            .map_err(raised)
     }
 
     #[getter]
@@ -207,7 +231,9 @@ impl PyLogReader {
         address: u64,
         bytes_max: usize,
     ) -> PyResult<(Records<'py>, Blocks<'py>, u64)> {
-        let scan = py.detach(|| self.0.scan(address, bytes_max)).map_err(raised)?;
+        let scan = py
+            .detach(|| self.0.scan(address, bytes_max))
+            .map_err(raised)?;
         Ok(scanned(py, scan))
     }
 
@@ -228,7 +254,9 @@ fn verify_log<'py>(
     let mut failed = None;
     let report = py.detach(|| {
         qflow_log::verify_log(&path, vkey, &mut |done, total| {
-            let Some(progress) = &progress else { return true };
+            let Some(progress) = &progress else {
+                return true;
+            };
             let called = Python::attach(|py| progress.call1(py, (done, total)).map(drop));
             failed = called.err();
             failed.is_none()

@@ -6,13 +6,15 @@
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use super::{FUEL_MAX, LIVE_CONTEXTS_MAX, NESTING_MAX, STACK_BYTES_MAX};
+use super::{ALLOCATED_BYTES_MAX, FUEL_MAX, LIVE_CONTEXTS_MAX, NESTING_MAX, STACK_BYTES_MAX};
 
 /// The bound that an evaluation went over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Overrun {
-    #[error("it takes more than {FUEL_MAX} steps, or as much memory")]
+    #[error("it takes more than {FUEL_MAX} steps")]
     Fuel,
+    #[error("it takes more than {} MiB of memory", ALLOCATED_BYTES_MAX >> 20)]
+    Memory,
     #[error("it calls itself too deeply")]
     Nesting,
     #[error("it keeps more than {LIVE_CONTEXTS_MAX} unfinished parts open")]
@@ -26,12 +28,13 @@ pub enum Overrun {
 #[derive(Clone, Copy)]
 struct Meter {
     fuel: u64,
+    bytes: u64,
     live: u32,
     stack: usize,
 }
 
 thread_local! {
-    static METER: Cell<Meter> = const { Cell::new(Meter { fuel: 0, live: 0, stack: 0 }) };
+    static METER: Cell<Meter> = const { Cell::new(Meter { fuel: 0, bytes: 0, live: 0, stack: 0 }) };
 }
 
 /// Run one evaluation with a full budget, and catch it when it overruns.
@@ -39,6 +42,7 @@ pub fn metered<T>(run: impl FnOnce() -> T) -> Result<T, Overrun> {
     let before = METER.get();
     METER.set(Meter {
         fuel: FUEL_MAX,
+        bytes: ALLOCATED_BYTES_MAX,
         live: 0,
         stack: stack_address(),
     });
@@ -52,7 +56,7 @@ pub fn overrun(bound: Overrun) -> ! {
     resume_unwind(Box::new(bound))
 }
 
-/// Take fuel: one unit a step, a comparison, an element, or sixteen bytes.
+/// Take fuel: one unit a step, a comparison, an element.
 #[inline]
 pub fn charge(units: usize) {
     let mut meter = METER.get();
@@ -63,10 +67,23 @@ pub fn charge(units: usize) {
     METER.set(meter);
 }
 
-/// Take fuel for that many bytes.
+/// Take fuel for looking at that many bytes.
+#[inline]
+pub fn charge_read(bytes: usize) {
+    charge(1 + bytes / 64);
+}
+
+/// Take memory, and fuel for filling it. What is freed is not given back: then the answer would
+/// depend on when jaq lets go of a value.
 #[inline]
 pub fn charge_bytes(bytes: usize) {
-    charge(1 + bytes / 16);
+    let mut meter = METER.get();
+    match meter.bytes.checked_sub(bytes as u64) {
+        Some(left) => meter.bytes = left,
+        None => overrun(Overrun::Memory),
+    }
+    METER.set(meter);
+    charge_read(bytes);
 }
 
 #[inline]

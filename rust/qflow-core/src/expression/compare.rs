@@ -4,7 +4,7 @@
 
 use std::cmp::Ordering::{self, Equal, Greater, Less};
 
-use super::budget::{charge, charge_bytes};
+use super::budget::{charge, charge_read};
 use super::value::Value;
 
 fn rank(value: &Value) -> u8 {
@@ -63,7 +63,7 @@ impl Ord for Value {
         match (self, other) {
             (Self::Bool(left), Self::Bool(right)) => left.cmp(right),
             (Self::Text(left), Self::Text(right)) => {
-                charge_bytes(left.len().min(right.len()));
+                charge_read(left.len().min(right.len()));
                 left.cmp(right)
             }
             (Self::Array(left), Self::Array(right)) => left.iter().cmp(right.iter()),

@@ -8,9 +8,12 @@ use jaq_core::data::HasLut;
 use jaq_core::path::Opt;
 use jaq_core::{DataT, Error, Exn, Lut, ValR, ValX};
 
-use super::budget::{Place, charge, charge_bytes};
+use super::budget::{Place, charge, charge_bytes, charge_read};
 use super::json::to_json;
-use super::value::{Array, Map, Object, Text, Value};
+use super::map::Map;
+use super::value::{
+    Array, ITEM_BYTES, MEMBER_BYTES, NODE_BYTES, TEXT_BYTES, Text, Value,
+};
 
 /// What jaq runs on: our values, in a context that counts.
 pub struct Kind;
@@ -60,21 +63,24 @@ impl From<f64> for Value {
 
 impl From<String> for Value {
     fn from(value: String) -> Self {
-        charge_bytes(16 + value.len());
+        charge_bytes(TEXT_BYTES + value.len());
         Self::Text(value.into())
     }
 }
 
 impl From<Range<Option<Value>>> for Value {
     fn from(range: Range<Option<Value>>) -> Self {
-        let ends = [("start", range.start), ("end", range.end)];
-        Self::object(ends.into_iter().map(|(k, v)| (k.into(), v.unwrap_or(Value::Null))).collect())
+        charge_bytes(NODE_BYTES + 2 * (MEMBER_BYTES + TEXT_BYTES));
+        let member = |(name, end): (&str, Option<Value>)| (name.into(), end.unwrap_or_default());
+        let ends = [("end", range.end), ("start", range.start)];
+        Self::object(Map::from_members(ends.into_iter().map(member).collect()))
     }
 }
 
 impl FromIterator<Value> for Value {
     fn from_iter<I: IntoIterator<Item = Value>>(items: I) -> Self {
-        Self::array(items.into_iter().inspect(|_| charge(1)).collect())
+        charge_bytes(NODE_BYTES);
+        Self::array(items.into_iter().inspect(|_| charge_bytes(ITEM_BYTES)).collect())
     }
 }
 
@@ -108,15 +114,16 @@ impl jaq_core::ValT for Value {
     }
 
     fn from_map<I: IntoIterator<Item = (Self, Self)>>(pairs: I) -> ValR<Self> {
-        let mut map = Map::new();
+        charge_bytes(NODE_BYTES);
+        let mut members = Vec::new();
         for (key, value) in pairs {
-            charge(4);
+            charge_bytes(MEMBER_BYTES);
             let Value::Text(key) = key else {
                 return Err(Error::str(format_args!("an object cannot have the key {key}")));
             };
-            map.insert(key, value);
+            members.push((key, value));
         }
-        Ok(Self::object(map))
+        Ok(Self::object(Map::from_members(members)))
     }
 
     fn key_values(self) -> BoxIter<'static, ValR<(Self, Self), Self>> {
@@ -126,7 +133,7 @@ impl jaq_core::ValT for Value {
                 Box::new(Array::into_items(items).into_iter().enumerate().map(pair))
             }
             Self::Object(map) => {
-                charge(4 * map.len());
+                charge_bytes(MEMBER_BYTES * map.len());
                 let pairs: Vec<_> = map.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
                 Box::new(pairs.into_iter().map(|(key, value)| Ok((Self::Text(key), value))))
             }
@@ -141,7 +148,7 @@ impl jaq_core::ValT for Value {
                 Box::new(Items(items, all))
             }
             Self::Object(map) => {
-                charge(map.len());
+                charge_bytes(ITEM_BYTES * map.len());
                 let values: Vec<_> = map.values().cloned().collect();
                 Box::new(values.into_iter().map(Ok))
             }
@@ -165,14 +172,14 @@ impl jaq_core::ValT for Value {
         match self {
             Self::Array(items) => Array::into_items(items).into_iter().flat_map(f).collect(),
             Self::Object(map) => {
-                charge(4 * map.len());
-                let mut mapped = Map::new();
+                charge_bytes(NODE_BYTES + MEMBER_BYTES * map.len());
+                let mut mapped = Vec::with_capacity(map.len());
                 for (key, value) in map.iter() {
                     if let Some(value) = f(value.clone()).next().transpose()? {
-                        mapped.insert(key.clone(), value);
+                        mapped.push((key.clone(), value));
                     }
                 }
-                Ok(Self::object(mapped))
+                Ok(Self::object(Map::from_members(mapped)))
             }
             other => opt.fail(other, |value| {
                 Exn::from(Error::typ(value, "iterable (array or object)"))
@@ -239,7 +246,7 @@ impl jaq_std::ValT for Value {
 
     fn as_bytes(&self) -> Option<&[u8]> {
         let text = self.as_text()?;
-        charge_bytes(text.len());
+        charge_read(text.len());
         Some(text.as_bytes())
     }
 
@@ -248,14 +255,7 @@ impl jaq_std::ValT for Value {
     }
 
     fn from_utf8_bytes(bytes: impl AsRef<[u8]> + Send + 'static) -> Self {
-        charge_bytes(16 + bytes.as_ref().len());
+        charge_bytes(TEXT_BYTES + bytes.as_ref().len());
         Self::Text(Text::from(String::from_utf8_lossy(bytes.as_ref()).into_owned()))
-    }
-}
-
-impl Object {
-    /// Take one member out.
-    pub fn remove(this: &mut Rc<Self>, key: &str) {
-        Self::own(this).remove(key);
     }
 }

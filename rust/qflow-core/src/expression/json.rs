@@ -4,8 +4,9 @@ use std::fmt::{self, Write};
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use super::budget::{charge, charge_bytes};
-use super::value::{Map, Value};
+use super::budget::{charge_bytes, charge_read};
+use super::map::Map;
+use super::value::{ITEM_BYTES, MEMBER_BYTES, NODE_BYTES, TEXT_BYTES, Value};
 
 /// Letters of a value that an error message shows.
 const SHOWN_MAX: usize = 80;
@@ -18,7 +19,11 @@ struct Output {
 
 impl Write for Output {
     fn write_str(&mut self, part: &str) -> fmt::Result {
-        self.left = self.left.checked_sub(part.len()).ok_or(fmt::Error)?;
+        let Some(left) = self.left.checked_sub(part.len()) else {
+            self.text.push_str(&part[..part.floor_char_boundary(self.left)]);
+            return Err(fmt::Error);
+        };
+        self.left = left;
         self.text.push_str(part);
         Ok(())
     }
@@ -33,7 +38,7 @@ pub fn to_json(value: &Value) -> String {
 }
 
 fn write(out: &mut Output, value: &Value) -> fmt::Result {
-    charge(1);
+    charge_bytes(16);
     match value {
         Value::Null => out.write_str("null"),
         Value::Bool(value) => write!(out, "{value}"),
@@ -85,7 +90,7 @@ fn write_float(out: &mut Output, value: f64) -> fmt::Result {
 }
 
 fn write_text(out: &mut Output, text: &str) -> fmt::Result {
-    charge_bytes(text.len());
+    charge_bytes(2 * text.len().min(out.left));
     out.write_char('"')?;
     let mut plain = 0;
     for (at, byte) in text.bytes().enumerate() {
@@ -121,7 +126,7 @@ impl fmt::Display for Value {
 
 /// Read one JSON text (RFC 8259). Nesting is bounded by the reader, at 128.
 pub fn from_json(text: &str) -> Result<Value, String> {
-    charge_bytes(text.len());
+    charge_read(text.len());
     serde_json::from_str(text).map_err(|error| error.to_string())
 }
 
@@ -161,25 +166,27 @@ impl<'de> Visitor<'de> for Reader {
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
-        charge_bytes(16 + value.len());
+        charge_bytes(TEXT_BYTES + value.len());
         Ok(Value::text(value))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        charge_bytes(NODE_BYTES);
         let mut items = Vec::new();
         while let Some(item) = seq.next_element()? {
-            charge(1);
+            charge_bytes(ITEM_BYTES);
             items.push(item);
         }
         Ok(Value::array(items))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
-        let mut map = Map::new();
+        charge_bytes(NODE_BYTES);
+        let mut members = Vec::new();
         while let Some((key, value)) = access.next_entry::<String, _>()? {
-            charge(4);
-            map.insert(key.into(), value);
+            charge_bytes(MEMBER_BYTES + TEXT_BYTES + key.len());
+            members.push((key.into(), value));
         }
-        Ok(Value::object(map))
+        Ok(Value::object(Map::from_members(members)))
     }
 }

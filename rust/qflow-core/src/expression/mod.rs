@@ -6,6 +6,7 @@ mod budget;
 mod compare;
 mod data;
 mod json;
+mod map;
 mod natives;
 mod operators;
 mod path;
@@ -15,7 +16,8 @@ mod value;
 mod walk;
 
 pub use budget::Overrun;
-pub use value::{Map, Text, Value};
+pub use map::Map;
+pub use value::{Text, Value};
 
 use jaq_core::{Ctx, Vars};
 
@@ -26,11 +28,17 @@ use program::Program;
 /// Bytes of the source of an expression.
 pub const SOURCE_BYTES_MAX: usize = 16 << 10;
 
+/// Words and signs of a source.
+pub const TOKENS_MAX: usize = 4_096;
+
 /// Terms of a source within each other.
 pub const SOURCE_DEPTH_MAX: usize = 256;
 
-/// Steps of one evaluation. Memory costs fuel too, one unit for 16 bytes at most.
+/// Steps of one evaluation: half a second at most.
 pub const FUEL_MAX: u64 = 2_000_000;
+
+/// Bytes that one evaluation allocates for values, counting those that it frees again.
+pub const ALLOCATED_BYTES_MAX: u64 = 48 << 20;
 
 /// Contexts alive at once: what jaq keeps of generators that it has not finished.
 pub const LIVE_CONTEXTS_MAX: u32 = 50_000;
@@ -41,10 +49,13 @@ pub const NESTING_MAX: u32 = 2_000;
 /// Native stack of one evaluation: a second net below `NESTING_MAX`.
 pub const STACK_BYTES_MAX: usize = 4 << 20;
 
-/// Stack for compiling: a source of `SOURCE_BYTES_MAX` can nest by each byte before it is measured.
-const COMPILING_STACK_BYTES: usize = 64 << 20;
+/// Stack for compiling: the parser takes some of it for each of `TOKENS_MAX`.
+const COMPILING_STACK_BYTES: usize = 16 << 20;
 
-/// Letters of a source that an error message shows.
+/// A source that is too short to need that much is compiled at once.
+const SHORT_SOURCE_BYTES: usize = 256;
+
+/// Letters of a source, or of what it raised, that an error message shows.
 const SHOWN_MAX: usize = 200;
 
 /// An expression was refused, failed, or went over a bound. The text is for people.
@@ -69,10 +80,24 @@ impl ExpressionError {
     }
 }
 
+fn shown(text: &str) -> String {
+    let start: String = text.chars().take(SHOWN_MAX).collect();
+    let rest = if start.len() < text.len() { "..." } else { "" };
+    format!("{start}{rest}")
+}
+
 fn quoted(source: &str) -> String {
-    let shown: String = source.chars().take(SHOWN_MAX).collect();
-    let rest = if shown.len() < source.len() { "..." } else { "" };
-    format!("the expression `{shown}{rest}`")
+    format!("the expression `{}`", shown(source))
+}
+
+/// The parser and the compiler recurse, and a source from outside says how deep.
+fn compile_apart(source: &str, scope: &[String]) -> Result<Program, ExpressionError> {
+    let failed = || ExpressionError::failed(source, &"there is no memory to compile it");
+    std::thread::scope(|threads| {
+        let thread = std::thread::Builder::new().stack_size(COMPILING_STACK_BYTES);
+        let thread = thread.spawn_scoped(threads, || program::compile(source, scope));
+        thread.map_err(|_| failed())?.join().map_err(|_| failed())?
+    })
 }
 
 /// A compiled expression.
@@ -84,20 +109,11 @@ pub struct Expression {
 impl Expression {
     /// Compile a source. `scope` has the names of variables that it may read, without `$`.
     pub fn new(source: &str, scope: &[String]) -> Result<Self, ExpressionError> {
-        // The parser and the compiler recurse, and a source from outside says how deep.
-        let compiled = std::thread::scope(|threads| {
-            std::thread::Builder::new()
-                .stack_size(COMPILING_STACK_BYTES)
-                .spawn_scoped(threads, || program::compile(source, scope))
-                .map(|thread| thread.join())
-        });
-        let program = match compiled {
-            Ok(Ok(program)) => program?,
-            Ok(Err(_)) => {
-                return Err(ExpressionError::failed(source, &"it cannot be compiled"));
-            }
-            Err(why) => return Err(ExpressionError::failed(source, &why)),
-        };
+        let program = if source.len() <= SHORT_SOURCE_BYTES {
+            program::compile(source, scope)
+        } else {
+            compile_apart(source, scope)
+        }?;
         Ok(Self { source: source.to_owned(), program })
     }
 
@@ -121,7 +137,10 @@ impl Expression {
             let context = Ctx::<Kind>::new(data, Vars::new(variables));
             let first = filter.id.run((context, value)).next()?;
             Some(first.map_err(|raised| match raised.get_err() {
-                Ok(raised) => raised.to_string(),
+                Ok(raised) => match raised.into_val() {
+                    Value::Text(text) => shown(&text),
+                    other => other.to_string(),
+                },
                 Err(_) => "it breaks out of itself".to_owned(),
             }))
         });

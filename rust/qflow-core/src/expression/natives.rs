@@ -5,7 +5,7 @@ use std::rc::Rc;
 use jaq_core::native::{Filter, Fun, bome, run, unary, v};
 use jaq_core::{Error, RunPtr, ValR};
 
-use super::budget::{charge, charge_bytes};
+use super::budget::{charge, charge_bytes, charge_read};
 use super::data::Kind;
 use super::json::{from_json, to_json};
 use super::value::{Array, Object, Value};
@@ -100,7 +100,7 @@ fn length(value: Value) -> ValR<Value> {
     match value {
         Value::Null => Ok(Value::Int(0)),
         Value::Text(text) => {
-            charge_bytes(text.len());
+            charge_read(text.len());
             Ok(text.chars().count().into())
         }
         Value::Array(items) => Ok(items.len().into()),
@@ -121,7 +121,7 @@ fn keys(value: Value) -> ValR<Value> {
 
 fn has(value: Value, key: Value) -> ValR<Value> {
     match (&value, &key) {
-        (Value::Object(map), Value::Text(key)) => Ok(map.contains_key(key).into()),
+        (Value::Object(map), Value::Text(key)) => Ok(map.get(key).is_some().into()),
         (Value::Array(items), key) if key.as_float().is_some() => {
             let at = key.as_float().unwrap_or(-1.0);
             Ok((at >= 0.0 && at < items.len() as f64).into())
@@ -134,7 +134,7 @@ fn contains(whole: &Value, part: &Value) -> ValR<bool, Value> {
     charge(1);
     match (whole, part) {
         (Value::Text(whole), Value::Text(part)) => {
-            charge_bytes(whole.len() + part.len());
+            charge_read(8 * (whole.len() + part.len()));
             Ok(whole.contains(&**part))
         }
         (Value::Array(whole), Value::Array(part)) => {
@@ -168,7 +168,7 @@ fn indices(value: Value, part: Value) -> ValR<Value> {
         (Value::Null, _) => Ok(Value::Null),
         (Value::Text(_), Value::Text(part)) if part.is_empty() => Ok(Value::Null),
         (Value::Text(text), Value::Text(part)) => {
-            charge_bytes(text.len() * 4);
+            charge_read(text.len());
             Ok(text_indices(text, part))
         }
         (Value::Array(items), Value::Array(part)) => Ok(path::indices_of(items, part)),
@@ -242,12 +242,12 @@ fn join(value: Value, separator: Value) -> ValR<Value> {
     let between = between.ok_or_else(|| Error::typ(separator.clone(), "string"))?;
     let mut joined = String::new();
     for (at, item) in items.iter().enumerate() {
-        charge_bytes(between.len());
+        charge_bytes(2 * between.len());
         joined.push_str(if at == 0 { "" } else { between });
         match item {
             Value::Null => {}
             Value::Text(text) => {
-                charge_bytes(text.len());
+                charge_bytes(2 * text.len());
                 joined.push_str(text);
             }
             Value::Array(_) | Value::Object(_) => return Err(Error::typ(item.clone(), "string")),

@@ -7,8 +7,8 @@ use std::rc::Rc;
 use jaq_core::ops::Math;
 use jaq_core::{Error, ValR};
 
-use super::budget::{charge, charge_bytes};
-use super::value::{Array, Object, Text, Value};
+use super::budget::{charge, charge_bytes, charge_read};
+use super::value::{Array, Object, TEXT_BYTES, Text, Value};
 
 type Answer = ValR<Value>;
 
@@ -33,7 +33,11 @@ fn arithmetic(
 }
 
 fn append(mut left: Text, right: &str) -> Value {
-    charge_bytes(right.len() + if Rc::strong_count(&left.0) > 1 { left.len() } else { 0 });
+    // Twice: a text that grows has room to grow into.
+    charge_bytes(2 * right.len());
+    if Rc::strong_count(&left.0) > 1 {
+        charge_bytes(TEXT_BYTES + left.len());
+    }
     Rc::make_mut(&mut left.0).push_str(right);
     Value::Text(left)
 }
@@ -91,7 +95,7 @@ fn repeat(text: &str, times: &Value) -> Value {
     }
     // A product that saturates is more than any budget.
     let times = times as usize;
-    charge_bytes(text.len().saturating_mul(times));
+    charge_bytes(text.len().saturating_mul(times).saturating_add(TEXT_BYTES));
     Value::Text(text.repeat(times).into())
 }
 
@@ -111,9 +115,9 @@ impl Mul for Value {
 
 /// The parts of a text between separators; its letters when the separator is empty.
 pub fn split(text: &str, separator: &str) -> Value {
-    charge_bytes(text.len());
+    charge_read(text.len());
     let part = |part: &str| {
-        charge_bytes(16 + part.len());
+        charge_bytes(TEXT_BYTES + part.len());
         Value::text(part)
     };
     Value::array(match (text, separator) {

@@ -7,8 +7,8 @@ use std::rc::Rc;
 use jaq_core::path::Opt;
 use jaq_core::{Error, Exn, ValR, ValX};
 
-use super::budget::{charge, charge_bytes};
-use super::value::{Array, Object, Value};
+use super::budget::{charge, charge_bytes, charge_read};
+use super::value::{Array, ITEM_BYTES, Object, Value};
 
 /// What a step into null costs. A path through null never ends by itself, and jaq keeps paths in a
 /// list that is freed by recursion: this keeps it short.
@@ -31,7 +31,7 @@ pub fn index(value: Value, index: &Value) -> ValR<Value> {
             Ok(Value::Null)
         }
         (Value::Object(map), Value::Text(key)) => {
-            charge_bytes(key.len());
+            charge_read(key.len());
             Ok(map.get(key).cloned().unwrap_or(Value::Null))
         }
         (Value::Array(items), Value::Int(_) | Value::Float(_)) => {
@@ -85,7 +85,7 @@ pub fn slice(value: Value, range: Range<Option<&Value>>) -> ValR<Value> {
             Ok(items[part].iter().cloned().collect())
         }
         Value::Text(text) => {
-            charge_bytes(text.len() * 4);
+            charge_read(text.len() * 8);
             let part = positions(&range, text.chars().count())?;
             Ok(text.chars().skip(part.start).take(part.len()).collect::<String>().into())
         }
@@ -131,7 +131,7 @@ fn update_member<'a>(
     change: impl FnOnce(Value) -> Result<Option<Value>, Exn<'a, Value>>,
 ) -> Result<Rc<Object>, Exn<'a, Value>> {
     let Value::Text(key) = key else { return Ok(map) };
-    charge_bytes(key.len());
+    charge_read(key.len());
     // The old value leaves its place, so that it has one owner and is changed without a copy.
     let old = match map.get(key) {
         Some(_) => Object::own(&mut map).get_mut(key).map(std::mem::take),
@@ -140,7 +140,7 @@ fn update_member<'a>(
     let known = old.is_some();
     match change(old.unwrap_or_default())? {
         Some(new) => Object::put(&mut map, key.clone(), new),
-        None if known => Object::remove(&mut map, key),
+        None if known => Object::own(&mut map).remove(key),
         None => {}
     }
     Ok(map)
@@ -157,7 +157,7 @@ fn update_item<'a>(
     };
     if at >= len {
         if let Some(new) = change(Value::Null)? {
-            charge(at - len + 1);
+            charge_bytes((at - len).saturating_mul(ITEM_BYTES));
             let mut tail = vec![Value::Null; at - len];
             tail.push(new);
             Array::extend(&mut items, &tail);

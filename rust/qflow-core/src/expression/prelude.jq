@@ -8,6 +8,8 @@ def toarray: if type == "array" then . else [.] end;
 
 # Paths
 def del(f): delpaths([path(f)]);
+def paths: path(recurse) | select(. != []);
+def paths(f): path(recurse | select(f)) | select(. != []);
 def leaf_paths: paths(type != "array" and type != "object");
 def from_entries: reduce .[] as $x ({}; . + {
     ($x | if .key == null then .k // .name // .Name // .K // .Key else .key end

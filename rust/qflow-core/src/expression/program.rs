@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
 use jaq_core::compile::Undefined;
-use jaq_core::load::lex::Lexer;
+use jaq_core::load::lex::{Lexer, StrPart, Tok, Token};
 use jaq_core::load::parse::{Def, Parser, Term};
 use jaq_core::load::{self, Arena, File, Loader};
 use jaq_core::{Compiler, Filter};
 
 use super::data::Kind;
-use super::walk::{Name, depth, names, signature};
-use super::{ExpressionError, SOURCE_BYTES_MAX, SOURCE_DEPTH_MAX, natives};
+use super::walk::{Name, depth, names, signature, wraps_itself};
+use super::{ExpressionError, SOURCE_BYTES_MAX, SOURCE_DEPTH_MAX, TOKENS_MAX, natives};
 
 /// Functions whose answer depends on the machine or the moment, or that reach out of the program.
 const REFUSED: [&str; 18] = [
@@ -57,64 +57,123 @@ fn library() -> &'static Library {
     })
 }
 
-/// Compile a source. It must run with a stack that is large enough for `SOURCE_BYTES_MAX` levels.
+/// Compile a source. The parser recurses by up to `TOKENS_MAX` levels before any can be refused.
 pub fn compile(source: &str, scope: &[String]) -> Result<Program, ExpressionError> {
     let refuse = |at: &str, what: String| ExpressionError::refused(source, at, what);
     if source.len() > SOURCE_BYTES_MAX {
         return Err(refuse(source, format!("it is longer than {SOURCE_BYTES_MAX} bytes")));
     }
+    let too_deep = || refuse(source, format!("it is nested more than {SOURCE_DEPTH_MAX} deep"));
+    if brackets(source) > SOURCE_DEPTH_MAX {
+        return Err(too_deep());
+    }
     let main = parse(source)?;
     if depth(&main) > SOURCE_DEPTH_MAX {
-        return Err(refuse(source, format!("it is nested more than {SOURCE_DEPTH_MAX} deep")));
+        return Err(too_deep());
     }
-    let mut read = BTreeSet::new();
-    let mut wanted = Vec::new();
-    names(&main, &mut |name| match name {
-        Name::Variable(name) => drop(read.insert(name)),
-        Name::Function(name, arity) => wanted.push((name, arity)),
-    });
-    for name in read.iter().chain(wanted.iter().map(|(name, _)| name)) {
-        if REFUSED.contains(name) {
-            let why = "its answer would not be the same when the history is replayed";
-            return Err(refuse(name, format!("{name} is not supported: {why}")));
-        }
+    if let Some(name) = wraps_itself(&main) {
+        let what = format!("{name} takes functions and calls itself; values it may take: $x");
+        return Err(refuse(name, what));
     }
+    let (variables, functions) = mentioned(source, &main)?;
     let globals: Vec<String> = scope
         .iter()
         .map(|name| format!("${name}"))
-        .filter(|name| read.contains(name.as_str()))
+        .filter(|name| variables.contains(name.as_str()))
         .collect();
-    let filter = link(source, main, wanted, &globals, scope)?;
+    let filter = link(source, main, functions, &globals, scope)?;
     let variables = globals.iter().map(|name| name[1..].to_owned()).collect();
     Ok(Program { filter, variables })
 }
 
+/// The variables and functions that a source names; none of them refused.
+#[allow(clippy::type_complexity)] // used once, right above
+fn mentioned<'s>(
+    source: &'s str,
+    main: &Term<&'s str>,
+) -> Result<(BTreeSet<&'s str>, BTreeSet<(&'s str, usize)>), ExpressionError> {
+    let (mut variables, mut functions) = (BTreeSet::new(), BTreeSet::new());
+    names(main, &mut |name| match name {
+        Name::Variable(name) => drop(variables.insert(name)),
+        Name::Function(name, arity) => drop(functions.insert((name, arity))),
+    });
+    for name in variables.iter().chain(functions.iter().map(|(name, _)| name)) {
+        if REFUSED.contains(name) {
+            let why = "its answer would not be the same when the history is replayed";
+            let what = format!("{name} is not supported: {why}");
+            return Err(ExpressionError::refused(source, name, what));
+        }
+    }
+    Ok((variables, functions))
+}
+
 fn parse(source: &str) -> Result<Term<&str>, ExpressionError> {
-    let tokens = Lexer::new(source).lex().map_err(|errors| match errors.first() {
+    let unreadable = || ExpressionError::refused(source, source, "it cannot be read".to_owned());
+    let mut tokens = Lexer::new(source).lex().map_err(|errors| match errors.first() {
         Some((expected, rest)) => {
             ExpressionError::refused(source, rest, format!("expected a {}", expected.as_str()))
         }
-        None => ExpressionError::refused(source, source, "it cannot be read".to_owned()),
+        None => unreadable(),
     })?;
+    if normalise(&mut tokens) > TOKENS_MAX {
+        let what = format!("it has more than {TOKENS_MAX} words and signs");
+        return Err(ExpressionError::refused(source, source, what));
+    }
     Parser::new(&tokens).parse(|parser| parser.term()).map_err(|errors| {
-        let Some((expected, found)) = errors.first() else {
-            return ExpressionError::refused(source, source, "it cannot be read".to_owned());
-        };
-        let expected = match expected.as_str() {
-            "nothing" => "the end",
-            expected => expected,
-        };
-        match found {
-            Some(token) => {
-                let what = format!("expected {expected}, found {:.40}", token.0);
-                ExpressionError::refused(source, token.0, what)
+        errors.first().map_or_else(unreadable, |(expected, found)| {
+            let expected = match expected.as_str() {
+                "nothing" => "the end",
+                expected => expected,
+            };
+            match found {
+                Some(Token(found, _)) => {
+                    let what = format!("expected {expected}, found {found:.40}");
+                    ExpressionError::refused(source, found, what)
+                }
+                None => {
+                    let what = format!("expected {expected} before the end");
+                    ExpressionError::refused(source, &source[source.len()..], what)
+                }
             }
-            None => {
-                let what = format!("expected {expected} before the end");
-                ExpressionError::refused(source, &source[source.len()..], what)
-            }
-        }
+        })
     })
+}
+
+/// Brackets open at once, wherever they stand: the lexer recurses for each.
+fn brackets(source: &str) -> usize {
+    let (mut open, mut most) = (0_usize, 0);
+    for byte in source.bytes() {
+        match byte {
+            b'(' | b'[' | b'{' => open += 1,
+            b')' | b']' | b'}' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        most = most.max(open);
+    }
+    most
+}
+
+/// Spell `..` as the function that it stands for, and count the tokens.
+///
+/// jaq walks `..` by recursion within the iterator of each level, so that each value costs as many
+/// steps as it is deep, and none of them are counted.
+fn normalise(tokens: &mut [Token<&str>]) -> usize {
+    let mut count = tokens.len();
+    for Token(text, kind) in tokens {
+        match kind {
+            Tok::Sym if *text == ".." => (*text, *kind) = ("recurse", Tok::Word),
+            Tok::Block(inner) => count += normalise(inner),
+            Tok::Str(parts) => {
+                for part in parts {
+                    if let StrPart::Term(inner) = part {
+                        count += normalise(std::slice::from_mut(inner));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    count
 }
 
 /// Compile the source with the definitions that it reaches, and no others: programs are kept by the
@@ -122,7 +181,7 @@ fn parse(source: &str) -> Result<Term<&str>, ExpressionError> {
 fn link<'s>(
     source: &'s str,
     main: Term<&'s str>,
-    wanted: Vec<(&'s str, usize)>,
+    wanted: BTreeSet<(&'s str, usize)>,
     globals: &[String],
     scope: &[String],
 ) -> Result<Filter<Kind>, ExpressionError> {

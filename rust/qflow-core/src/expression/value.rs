@@ -1,11 +1,10 @@
 //! The values that expressions work on: JSON, with exact integers and unordered objects.
 
-use std::borrow::Borrow;
-use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::rc::Rc;
 
-use super::budget::{Overrun, charge, overrun};
+use super::budget::{Overrun, charge, charge_bytes, overrun};
+use super::map::Map;
 use crate::encoding::DEPTH_MAX;
 
 /// A JSON value. Cloning shares; what is shared is copied when it is changed.
@@ -39,12 +38,6 @@ impl Deref for Text {
     }
 }
 
-impl Borrow<str> for Text {
-    fn borrow(&self) -> &str {
-        self
-    }
-}
-
 impl From<&str> for Text {
     fn from(text: &str) -> Self {
         Self(Rc::new(text.to_owned()))
@@ -57,7 +50,17 @@ impl From<String> for Text {
     }
 }
 
-pub type Map = BTreeMap<Text, Value>;
+/// What a text takes beside its letters: two allocations and the value itself.
+pub const TEXT_BYTES: usize = 96;
+
+/// What an array or object takes beside its members.
+pub const NODE_BYTES: usize = 80;
+
+/// What each item of an array takes, with the room it grows into.
+pub const ITEM_BYTES: usize = 32;
+
+/// What each member of an object takes, with the room it grows into.
+pub const MEMBER_BYTES: usize = 48;
 
 #[derive(Debug, Clone, Default)]
 pub struct Array {
@@ -171,9 +174,18 @@ fn around<'a>(members: impl Iterator<Item = &'a Value>) -> u8 {
 }
 
 impl Array {
+    /// Charge for the copy that a change of a shared array makes.
+    fn own(this: &Rc<Self>) {
+        if Rc::strong_count(this) > 1 {
+            charge(this.len());
+            charge_bytes(NODE_BYTES + ITEM_BYTES * this.len());
+        }
+    }
+
     /// Change the items in any way: takes as long as there are items.
     pub fn change(this: &mut Rc<Self>, change: impl FnOnce(&mut Vec<Value>)) {
         charge(1 + this.len());
+        Self::own(this);
         let array = Rc::make_mut(this);
         change(&mut array.items);
         array.depth = around(array.items.iter());
@@ -181,9 +193,7 @@ impl Array {
 
     /// Take one item, which must exist, out of its place, and leave null there.
     pub fn take(this: &mut Rc<Self>, at: usize) -> Value {
-        if Rc::strong_count(this) > 1 {
-            charge(1 + this.len());
-        }
+        Self::own(this);
         std::mem::take(&mut Rc::make_mut(this).items[at])
     }
 
@@ -196,14 +206,16 @@ impl Array {
 
     /// Add items at the end.
     pub fn extend(this: &mut Rc<Self>, items: &[Value]) {
-        charge(1 + items.len() + if Rc::strong_count(this) > 1 { this.len() } else { 0 });
+        Self::own(this);
+        charge_bytes(ITEM_BYTES * items.len());
+        charge(items.len());
         let array = Rc::make_mut(this);
         array.depth = array.depth.max(around(items.iter()));
         array.items.extend_from_slice(items);
     }
 
     pub fn into_items(this: Rc<Self>) -> Vec<Value> {
-        charge(1 + this.len());
+        Self::own(&this);
         Rc::try_unwrap(this).map_or_else(|shared| shared.items.clone(), |array| array.items)
     }
 }
@@ -212,14 +224,15 @@ impl Object {
     /// The map, to be given new members. Charged when it is shared and so must be copied.
     pub fn own(this: &mut Rc<Self>) -> &mut Map {
         if Rc::strong_count(this) > 1 {
-            charge(1 + 4 * this.len());
+            charge(this.len());
+            charge_bytes(NODE_BYTES + MEMBER_BYTES * this.len());
         }
         &mut Rc::make_mut(this).map
     }
 
     /// Put one member in its place.
     pub fn put(this: &mut Rc<Self>, key: Text, value: Value) {
-        charge(4);
+        charge_bytes(MEMBER_BYTES);
         let depth = around(std::iter::once(&value)).max(this.depth);
         Self::own(this).insert(key, value);
         Rc::make_mut(this).depth = depth;

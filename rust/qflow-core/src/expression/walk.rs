@@ -118,6 +118,42 @@ pub enum Name<'s> {
     Variable(&'s str),
 }
 
+/// A definition that takes functions and calls itself, if there is one.
+///
+/// Each such call wraps the functions that it was given, without end and without any step that is
+/// counted while the wrapping grows.
+pub fn wraps_itself<'s>(term: &Term<&'s str>) -> Option<&'s str> {
+    find_wrapping(term, &mut Vec::new())
+}
+
+fn find_wrapping<'s>(
+    term: &Term<&'s str>,
+    around: &mut Vec<(&'s str, usize)>,
+) -> Option<&'s str> {
+    match term {
+        Term::Call(name, args) if around.contains(&(*name, args.len())) => return Some(name),
+        Term::Def(defs, inner) => {
+            for def in defs {
+                let takes_functions = def.args.iter().any(|arg| !arg.starts_with('$'));
+                let before = around.len();
+                around.extend(takes_functions.then(|| signature(def)));
+                let found = find_wrapping(&def.body, around);
+                around.truncate(before);
+                if found.is_some() {
+                    return found;
+                }
+            }
+            return find_wrapping(inner, around);
+        }
+        _ => {}
+    }
+    let mut found = None;
+    children(term, &mut |inner| {
+        found = found.or_else(|| find_wrapping(inner, around));
+    });
+    found
+}
+
 /// A definition's name and number of arguments.
 pub fn signature<'s>(def: &Def<&'s str>) -> (&'s str, usize) {
     (def.name, def.args.len())

@@ -51,7 +51,10 @@ impl Checkpoint {
         if lines.next_back() != Some("") || lines.any(str::is_empty) {
             return Err(CheckpointError::Malformed("an empty line"));
         }
-        let head = Self { size: parse_size(size)?, root: parse_root(root)? };
+        let head = Self {
+            size: parse_size(size)?,
+            root: parse_root(root)?,
+        };
         Ok((head, note))
     }
 }
@@ -59,7 +62,10 @@ impl Checkpoint {
 fn parse_size(text: &str) -> Result<u64, CheckpointError> {
     let plain = text.bytes().all(|byte| byte.is_ascii_digit());
     let canonical = plain && (text == "0" || !text.starts_with('0'));
-    let size = text.parse().ok().filter(|size| canonical && *size <= TREE_SIZE_MAX);
+    let size = text
+        .parse()
+        .ok()
+        .filter(|size| canonical && *size <= TREE_SIZE_MAX);
     size.ok_or(CheckpointError::Malformed("the size"))
 }
 

@@ -12,7 +12,10 @@ pub struct Frontier {
 
 impl Default for Frontier {
     fn default() -> Self {
-        Self { size: 0, nodes: [[0; 32]; 64] }
+        Self {
+            size: 0,
+            nodes: [[0; 32]; 64],
+        }
     }
 }
 
@@ -31,7 +34,10 @@ impl Frontier {
         if hashes.len() != size.count_ones() as usize {
             return None;
         }
-        let mut frontier = Self { size, ..Self::default() };
+        let mut frontier = Self {
+            size,
+            ..Self::default()
+        };
         for (level, hash) in levels(size).zip(hashes) {
             frontier.nodes[level] = *hash;
         }

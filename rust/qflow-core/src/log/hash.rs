@@ -94,7 +94,10 @@ mod tests {
         for length in 0..bytes.len() {
             let message = &bytes[..length];
             assert_eq!(sha256(message), <Hash>::from(Sha256::digest(message)));
-            let leaf = Sha256::new().chain_update([0]).chain_update(message).finalize();
+            let leaf = Sha256::new()
+                .chain_update([0])
+                .chain_update(message)
+                .finalize();
             assert_eq!(leaf_hash(message), <Hash>::from(leaf));
         }
     }
@@ -102,7 +105,10 @@ mod tests {
     #[test]
     fn a_node_hashes_as_the_library_does() {
         let (left, right) = (leaf_hash(b"left"), leaf_hash(b"right"));
-        let node = Sha256::new().chain_update([1]).chain_update(left).chain_update(right);
+        let node = Sha256::new()
+            .chain_update([1])
+            .chain_update(left)
+            .chain_update(right);
         assert_eq!(node_hash(&left, &right), <Hash>::from(node.finalize()));
         assert_eq!(sha256(b""), EMPTY_ROOT);
     }

@@ -15,9 +15,7 @@ pub use proof::{
     PROOF_HASHES_MAX, ProofError, consistency_proof, inclusion_proof, verify_consistency,
     verify_inclusion,
 };
-pub use tile::{
-    Tile, TileError, TileKind, bundle_entry, parse_bundle, parse_hashes, tile_width,
-};
+pub use tile::{Tile, TileError, TileKind, bundle_entry, parse_bundle, parse_hashes, tile_width};
 
 /// Records of a log: a head that claims more is refused.
 pub const TREE_SIZE_MAX: u64 = 1 << 48;

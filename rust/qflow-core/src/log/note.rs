@@ -56,7 +56,11 @@ impl VerifierKey {
         message.extend_from_slice(&[b'\n', ED25519]);
         message.extend_from_slice(&key);
         let [a, b, c, d, ..] = sha256(&message);
-        Ok(Self { name: name.to_owned(), key, id: [a, b, c, d] })
+        Ok(Self {
+            name: name.to_owned(),
+            key,
+            id: [a, b, c, d],
+        })
     }
 
     /// Read the text form, strictly.
@@ -70,7 +74,11 @@ impl VerifierKey {
             return Err(KeyError::Malformed);
         };
         let key = Self::new(name, key.try_into().map_err(|_| KeyError::Malformed)?)?;
-        if key.to_string() == text { Ok(key) } else { Err(KeyError::Malformed) }
+        if key.to_string() == text {
+            Ok(key)
+        } else {
+            Err(KeyError::Malformed)
+        }
     }
 
     /// The name, which is the log's origin.
@@ -90,7 +98,13 @@ impl fmt::Display for VerifierKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut key = vec![ED25519];
         key.extend_from_slice(&self.key);
-        write!(f, "{}+{:08x}+{}", self.name, u32::from_be_bytes(self.id), STANDARD.encode(key))
+        write!(
+            f,
+            "{}+{:08x}+{}",
+            self.name,
+            u32::from_be_bytes(self.id),
+            STANDARD.encode(key)
+        )
     }
 }
 
@@ -111,8 +125,13 @@ impl<'a> Note<'a> {
         if all.bytes().any(|byte| byte < 0x20 && byte != b'\n') {
             return Err(NoteError::Malformed("a control character"));
         }
-        let split = all.rfind("\n\n").ok_or(NoteError::Malformed("no blank line"))?;
-        let note = Self { text: &all[..=split], signatures: &all[split + 2..] };
+        let split = all
+            .rfind("\n\n")
+            .ok_or(NoteError::Malformed("no blank line"))?;
+        let note = Self {
+            text: &all[..=split],
+            signatures: &all[split + 2..],
+        };
         if !note.signatures.ends_with('\n') {
             return Err(NoteError::Malformed("no newline at the end"));
         }
@@ -138,7 +157,11 @@ impl<'a> Note<'a> {
             }
             found = true;
         }
-        if found { Ok(()) } else { Err(NoteError::Unsigned(key.name.clone())) }
+        if found {
+            Ok(())
+        } else {
+            Err(NoteError::Unsigned(key.name.clone()))
+        }
     }
 }
 
@@ -169,5 +192,7 @@ fn signature_line(line: &str) -> Result<(&str, [u8; 4], Vec<u8>), NoteError> {
 
 fn is_key_name(name: &str) -> bool {
     (1..=KEY_NAME_BYTES_MAX).contains(&name.len())
-        && !name.chars().any(|c| c == '+' || c.is_whitespace() || c.is_control())
+        && !name
+            .chars()
+            .any(|c| c == '+' || c.is_whitespace() || c.is_control())
 }

@@ -34,7 +34,11 @@ pub fn verify_inclusion(
     check_length(proof, inner + border)?;
     let (low, high) = proof.split_at(inner);
     let hash = chain_border(chain_inner(*leaf, low, index), high);
-    if hash == *root { Ok(()) } else { Err(ProofError::Root) }
+    if hash == *root {
+        Ok(())
+    } else {
+        Err(ProofError::Root)
+    }
 }
 
 /// Check that the tree of `second` leaves begins with the tree of `first` leaves.
@@ -48,7 +52,11 @@ pub fn verify_consistency(
     check_sizes(first, second)?;
     if first == second {
         check_length(proof, 0)?;
-        return if first_root == second_root { Ok(()) } else { Err(ProofError::Root) };
+        return if first_root == second_root {
+            Ok(())
+        } else {
+            Err(ProofError::Root)
+        };
     }
     let shift = first.trailing_zeros();
     let (inner, border) = decompose(first - 1, second);
@@ -64,7 +72,11 @@ pub fn verify_consistency(
     let mask = (first - 1) >> shift;
     let old = chain_border(chain_inner_right(seed, low, mask), high);
     let new = chain_border(chain_inner(seed, low, mask), high);
-    if old == *first_root && new == *second_root { Ok(()) } else { Err(ProofError::Root) }
+    if old == *first_root && new == *second_root {
+        Ok(())
+    } else {
+        Err(ProofError::Root)
+    }
 }
 
 /// Make an inclusion proof. `node(level, index)` is the root of a complete subtree of 2^level
@@ -136,7 +148,10 @@ fn check_length(proof: &[Hash], expected: usize) -> Result<(), ProofError> {
     if proof.len() == expected && expected <= PROOF_HASHES_MAX {
         Ok(())
     } else {
-        Err(ProofError::Length { found: proof.len(), expected })
+        Err(ProofError::Length {
+            found: proof.len(),
+            expected,
+        })
     }
 }
 
@@ -149,23 +164,35 @@ fn decompose(index: u64, size: u64) -> (usize, usize) {
 }
 
 fn chain_inner(seed: Hash, proof: &[Hash], index: u64) -> Hash {
-    proof.iter().enumerate().fold(seed, |hash, (level, sibling)| {
-        if index >> level & 1 == 0 {
-            node_hash(&hash, sibling)
-        } else {
-            node_hash(sibling, &hash)
-        }
-    })
+    proof
+        .iter()
+        .enumerate()
+        .fold(seed, |hash, (level, sibling)| {
+            if index >> level & 1 == 0 {
+                node_hash(&hash, sibling)
+            } else {
+                node_hash(sibling, &hash)
+            }
+        })
 }
 
 fn chain_inner_right(seed: Hash, proof: &[Hash], index: u64) -> Hash {
-    proof.iter().enumerate().fold(seed, |hash, (level, sibling)| {
-        if index >> level & 1 == 1 { node_hash(sibling, &hash) } else { hash }
-    })
+    proof
+        .iter()
+        .enumerate()
+        .fold(seed, |hash, (level, sibling)| {
+            if index >> level & 1 == 1 {
+                node_hash(sibling, &hash)
+            } else {
+                hash
+            }
+        })
 }
 
 fn chain_border(seed: Hash, proof: &[Hash]) -> Hash {
-    proof.iter().fold(seed, |hash, sibling| node_hash(sibling, &hash))
+    proof
+        .iter()
+        .fold(seed, |hash, sibling| node_hash(sibling, &hash))
 }
 
 fn largest_power_below(length: u64) -> u64 {

@@ -10,7 +10,11 @@ pub enum TileError {
     #[error("no path of a tile")]
     Path,
     #[error("{found} bytes, {width} hashes have {expected}")]
-    Length { found: usize, width: usize, expected: usize },
+    Length {
+        found: usize,
+        width: usize,
+        expected: usize,
+    },
     #[error("entry {entry} of the bundle ends early, is empty or is longer than 8000 bytes")]
     Entry { entry: usize },
     #[error("{extra} bytes after the last entry of the bundle")]
@@ -72,7 +76,11 @@ impl Tile {
         let index = digits.parse().map_err(|_| TileError::Path)?;
         let tile = Self { kind, index, width };
         let exact = index <= TREE_SIZE_MAX && width >= 1 && tile.path() == path;
-        if exact { Ok(tile) } else { Err(TileError::Path) }
+        if exact {
+            Ok(tile)
+        } else {
+            Err(TileError::Path)
+        }
     }
 }
 
@@ -81,7 +89,9 @@ impl Tile {
 pub fn tile_width(level: u8, index: u64, size: u64) -> usize {
     let nodes = size.checked_shr(8 * u32::from(level)).unwrap_or(0);
     let start = index.saturating_mul(TILE_WIDTH as u64);
-    usize::try_from(nodes.saturating_sub(start)).unwrap_or(TILE_WIDTH).min(TILE_WIDTH)
+    usize::try_from(nodes.saturating_sub(start))
+        .unwrap_or(TILE_WIDTH)
+        .min(TILE_WIDTH)
 }
 
 /// Append an entry to a bundle: its length, two bytes big-endian, and its bytes.
@@ -96,7 +106,11 @@ pub fn parse_hashes(data: &[u8], width: usize) -> Result<&[Hash], TileError> {
     if hashes.len() == width && rest.is_empty() && (1..=TILE_WIDTH).contains(&width) {
         Ok(hashes)
     } else {
-        Err(TileError::Length { found: data.len(), width, expected: width * 32 })
+        Err(TileError::Length {
+            found: data.len(),
+            width,
+            expected: width * 32,
+        })
     }
 }
 
@@ -115,7 +129,11 @@ pub fn parse_bundle(data: &[u8], width: usize) -> Result<Vec<&[u8]>, TileError> 
         entries.push(record);
         rest = after;
     }
-    if rest.is_empty() { Ok(entries) } else { Err(TileError::Trailing { extra: rest.len() }) }
+    if rest.is_empty() {
+        Ok(entries)
+    } else {
+        Err(TileError::Trailing { extra: rest.len() })
+    }
 }
 
 #[cfg(test)]
@@ -126,15 +144,28 @@ mod tests {
     fn paths_are_those_of_the_specification() {
         let tile = |kind, index, width| Tile { kind, index, width }.path();
         assert_eq!(tile(TileKind::Hashes(0), 0, 256), "tile/0/000");
-        assert_eq!(tile(TileKind::Hashes(1), 1_234_067, 256), "tile/1/x001/x234/067");
-        assert_eq!(tile(TileKind::Entries, 1_234_067, 8), "tile/entries/x001/x234/067.p/8");
+        assert_eq!(
+            tile(TileKind::Hashes(1), 1_234_067, 256),
+            "tile/1/x001/x234/067"
+        );
+        assert_eq!(
+            tile(TileKind::Entries, 1_234_067, 8),
+            "tile/entries/x001/x234/067.p/8"
+        );
         assert_eq!(tile(TileKind::Entries, 1000, 256), "tile/entries/x001/000");
     }
 
     #[test]
     fn holds_h18_paths_and_widths_that_are_not_exact_are_refused() {
-        for good in ["tile/0/000", "tile/entries/x001/000.p/255", "tile/5/x999/999"] {
-            assert_eq!(Tile::parse_path(good).map(|tile| tile.path()).as_deref(), Ok(good));
+        for good in [
+            "tile/0/000",
+            "tile/entries/x001/000.p/255",
+            "tile/5/x999/999",
+        ] {
+            assert_eq!(
+                Tile::parse_path(good).map(|tile| tile.path()).as_deref(),
+                Ok(good)
+            );
         }
         for bad in [
             "tile/0/000.p/0",
@@ -160,7 +191,10 @@ mod tests {
         bundle_entry(&mut bundle, b"one");
         bundle_entry(&mut bundle, b"two");
         assert_eq!(parse_bundle(&bundle, 2), Ok(vec![&b"one"[..], b"two"]));
-        assert_eq!(parse_bundle(&bundle, 1), Err(TileError::Trailing { extra: 5 }));
+        assert_eq!(
+            parse_bundle(&bundle, 1),
+            Err(TileError::Trailing { extra: 5 })
+        );
         assert_eq!(parse_bundle(&bundle, 3), Err(TileError::Entry { entry: 2 }));
         assert!(parse_bundle(&bundle[..9], 2).is_err());
         assert!(parse_bundle(&[0, 0], 1).is_err());

@@ -9,8 +9,8 @@ use qflow_core::log::{Checkpoint, Tile, TileKind, VerifierKey};
 
 use super::Findings;
 use crate::error::{LogError, Result};
+use crate::lock::{is_lock_content, was_closed};
 use crate::publish::CHECKPOINT;
-use crate::recover::is_lock_content;
 use crate::segment::{list_segments, segment_path};
 use crate::tail::is_zero_from;
 
@@ -26,6 +26,8 @@ pub struct Files {
     pub published: Option<Checkpoint>,
     /// A node holds the log, and may be writing.
     pub live: bool,
+    /// The last writer closed the log: no write was cut.
+    pub closed: bool,
     /// Widths of the partial tiles by kind and index.
     pub partials: BTreeMap<(TileKind, u64), Vec<u16>>,
     /// The largest index of a full tile, by kind.
@@ -44,6 +46,7 @@ pub fn look(path: &Path, key: &VerifierKey) -> Result<Files> {
         checkpoint: Vec::new(),
         published: None,
         live: is_held(path),
+        closed: fs::read(path.join("lock")).is_ok_and(|bytes| was_closed(&bytes)),
         partials: BTreeMap::new(),
         full: BTreeMap::new(),
         findings: Findings::default(),
@@ -54,7 +57,10 @@ pub fn look(path: &Path, key: &VerifierKey) -> Result<Files> {
     files.look_at_journal(&journal)?;
     files.look_at_tiles(path, &path.join("tile"), 0)?;
     if files.segments.is_empty() && files.published.is_none() {
-        return Err(LogError::Corrupt(format!("{}: there is no log", path.display())));
+        return Err(LogError::Corrupt(format!(
+            "{}: there is no log",
+            path.display()
+        )));
     }
     Ok(files)
 }
@@ -84,7 +90,9 @@ impl Files {
                 Some("journal" | "tile" | CHECKPOINT | "checkpoint.new") => {}
                 Some("lock") if fs::read(path.join("lock")).is_ok_and(|b| is_lock_content(&b)) => {}
                 Some("lock") => self.findings.add("lock", "not what a log writes"),
-                _ => self.findings.add(name.to_string_lossy(), "not a file of a log"),
+                _ => self
+                    .findings
+                    .add(name.to_string_lossy(), "not a file of a log"),
             }
         }
         Ok(())
@@ -100,14 +108,20 @@ impl Files {
                 segment_path(Path::new(""), number) == Path::new(stem.unwrap_or(&name))
             });
             if !known {
-                self.findings.add(format!("journal/{name}"), "not a file of a log");
+                self.findings
+                    .add(format!("journal/{name}"), "not a file of a log");
             } else if stem.is_some() && !self.live && !is_zero_file(&entry.path()) {
-                self.findings.add(format!("journal/{name}"), "not zero, and never used");
+                self.findings
+                    .add(format!("journal/{name}"), "not zero, and never used");
             } else if stem.is_none() {
                 self.bytes += entry.metadata()?.len();
             }
         }
-        let gap = self.segments.iter().zip(0u32..).find(|(number, due)| *number != due);
+        let gap = self
+            .segments
+            .iter()
+            .zip(0u32..)
+            .find(|(number, due)| *number != due);
         if let Some((_, due)) = gap {
             self.findings.add(format!("journal/{due:010}"), "missing");
         }
@@ -128,7 +142,11 @@ impl Files {
                 self.look_at_tiles(root, &path, depth + 1)?;
                 continue;
             }
-            let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
+            let name = path
+                .strip_prefix(root)
+                .unwrap_or(&path)
+                .to_string_lossy()
+                .into_owned();
             match Tile::parse_path(&name) {
                 Ok(tile) if entry.file_type()?.is_file() => self.take(tile, name),
                 _ => self.findings.add(name, "not a file of a log"),
@@ -143,9 +161,13 @@ impl Files {
             *last = tile.index.max(*last);
         } else if self.partial_count < PARTIALS_MAX {
             self.partial_count += 1;
-            self.partials.entry((tile.kind, tile.index)).or_default().push(tile.width);
+            self.partials
+                .entry((tile.kind, tile.index))
+                .or_default()
+                .push(tile.width);
         } else {
-            self.findings.add(name, "more partial tiles than a log keeps");
+            self.findings
+                .add(name, "more partial tiles than a log keeps");
         }
     }
 }

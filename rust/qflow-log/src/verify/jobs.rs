@@ -56,7 +56,8 @@ impl Checker<'_> {
         for ((kind, index), widths) in std::mem::take(&mut self.partials) {
             for width in widths {
                 let tile = Tile { kind, index, width };
-                self.findings.add(tile.path(), "a tile of records that are not there");
+                self.findings
+                    .add(tile.path(), "a tile of records that are not there");
             }
         }
         self.findings
@@ -72,10 +73,12 @@ impl Checker<'_> {
             let required = tile_width(level, tile.index, self.published) == 256;
             self.compare(tile, data, required);
         }
-        let needed = partial_tiles(self.published).find(|partial| {
-            (partial.kind, partial.index) == (tile.kind, tile.index)
-        });
-        let there = self.partials.remove(&(tile.kind, tile.index)).unwrap_or_default();
+        let needed = partial_tiles(self.published)
+            .find(|partial| (partial.kind, partial.index) == (tile.kind, tile.index));
+        let there = self
+            .partials
+            .remove(&(tile.kind, tile.index))
+            .unwrap_or_default();
         if let Some(needed) = needed.filter(|needed| !there.contains(&needed.width)) {
             if !self.was_republished() {
                 self.findings.add(needed.path(), "missing");
@@ -85,7 +88,9 @@ impl Checker<'_> {
             let partial = Tile { width, ..tile };
             match prefix(tile, data, width) {
                 Some(data) => self.compare(partial, data, false),
-                None => self.findings.add(partial.path(), "a tile of records that are not there"),
+                None => self
+                    .findings
+                    .add(partial.path(), "a tile of records that are not there"),
             }
         }
     }

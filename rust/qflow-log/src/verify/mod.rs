@@ -69,7 +69,10 @@ pub struct Findings {
 impl Findings {
     pub fn add(&mut self, at: impl Into<String>, what: impl Into<String>) {
         if self.kept.len() < FINDINGS_MAX {
-            self.kept.push(Finding { at: at.into(), what: what.into() });
+            self.kept.push(Finding {
+                at: at.into(),
+                what: what.into(),
+            });
         } else {
             self.more += 1;
         }

@@ -72,8 +72,18 @@ pub fn run(
     let mut findings = files.findings;
     findings.append(seen);
     findings.append(checked.map_err(|_| LogError::Corrupt("a check panicked".into()))?);
+    if files.closed && report.torn_bytes > 0 {
+        findings.add(
+            "journal",
+            "bytes after the last commit, and the log was closed",
+        );
+    }
     for (kind, index) in files.full {
-        let tile = Tile { kind, index, width: 256 };
+        let tile = Tile {
+            kind,
+            index,
+            width: 256,
+        };
         if tile_width(level_of(kind), index, report.size) < 256 {
             findings.add(tile.path(), "a tile of records that are not there");
         }
@@ -133,7 +143,10 @@ impl<'a> Pass<'a> {
         jobs: SyncSender<Job>,
         spares: Receiver<Vec<u8>>,
     ) -> Self {
-        let report = Report { published: published.as_ref().map_or(0, |p| p.size), ..Report::default() };
+        let report = Report {
+            published: published.as_ref().map_or(0, |p| p.size),
+            ..Report::default()
+        };
         Self {
             path,
             key,
@@ -162,7 +175,11 @@ impl<'a> Pass<'a> {
     ) -> Result<(Report, Findings)> {
         for piece in pieces {
             match piece {
-                Piece::Segment { number, header, bytes } => self.segment(number, &header, bytes),
+                Piece::Segment {
+                    number,
+                    header,
+                    bytes,
+                } => self.segment(number, &header, bytes),
                 Piece::Frames { at, data } => {
                     self.frames(at, &data);
                     self.give_back(&spares, data);
@@ -227,9 +244,18 @@ impl<'a> Pass<'a> {
     /// Whether each sector is what is due or was not written: a crash cut the first write.
     fn is_torn_header(&self, number: u32, block: &[u8]) -> bool {
         let (bytes, base) = (self.bytes, self.builder.tree().clone());
-        let due = SegmentHeader { number, bytes, log_id: self.log_id, base }.encode();
+        let due = SegmentHeader {
+            number,
+            bytes,
+            log_id: self.log_id,
+            base,
+        }
+        .encode();
         let sectors = due.chunks(SECTOR).zip(block.chunks(SECTOR));
-        due.len() == block.len() && sectors.into_iter().all(|(due, is)| is == due || is_zero(is))
+        due.len() == block.len()
+            && sectors
+                .into_iter()
+                .all(|(due, is)| is == due || is_zero(is))
     }
 
     fn frames(&mut self, at: u64, data: &[u8]) {
@@ -276,7 +302,15 @@ impl<'a> Pass<'a> {
         let (number, end) = place(at);
         let file = open_read(&journal_of(self.path), number);
         let torn = file.map_err(LogError::from).and_then(|file| {
-            torn_bytes(&Active { number, file, end, bytes: self.bytes }, self.log_id)
+            torn_bytes(
+                &Active {
+                    number,
+                    file,
+                    end,
+                    bytes: self.bytes,
+                },
+                self.log_id,
+            )
         });
         match torn {
             _ if self.live => self.place = Place::Over,
@@ -300,7 +334,11 @@ impl<'a> Pass<'a> {
         for item in frame.items() {
             match item {
                 Item::Record { data, .. } => self.record(data, &cids),
-                Item::Block { at: offset, cid, data } => self.block(at + offset as u64, cid, data),
+                Item::Block {
+                    at: offset,
+                    cid,
+                    data,
+                } => self.block(at + offset as u64, cid, data),
             }
         }
         self.head(at, frame.head);
@@ -308,17 +346,22 @@ impl<'a> Pass<'a> {
 
     fn record(&mut self, data: &[u8], cids: &HashSet<&[u8]>) {
         let leaf = leaf_hash(data);
-        let checked = RecordView::parse(data).map_err(ChainError::from).and_then(|record| {
-            self.report.chains += u64::from(record.seq == 0);
-            let absent = record.payload.is_some_and(|cid| !cids.contains(cid));
-            self.report.absent += u64::from(absent);
-            self.chains.push_view(&record, leaf)
-        });
+        let checked = RecordView::parse(data)
+            .map_err(ChainError::from)
+            .and_then(|record| {
+                self.report.chains += u64::from(record.seq == 0);
+                let absent = record.payload.is_some_and(|cid| !cids.contains(cid));
+                self.report.absent += u64::from(absent);
+                self.chains.push_view(&record, leaf)
+            });
         if let Err(error) = checked {
-            self.findings.add(format!("record {}", self.builder.size()), error.to_string());
+            self.findings
+                .add(format!("record {}", self.builder.size()), error.to_string());
         }
         let (jobs, spares) = (&self.jobs, &self.spares);
-        let pushed = self.builder.push(data, leaf, |tile, data| send(jobs, spares, tile, data));
+        let pushed = self
+            .builder
+            .push(data, leaf, |tile, data| send(jobs, spares, tile, data));
         debug_assert!(pushed.is_ok());
     }
 
@@ -326,26 +369,35 @@ impl<'a> Pass<'a> {
         self.report.blocks += 1;
         match parse_cid(cid) {
             Some(cid) if cid.hash().code() != SHA2_256 => {
-                self.findings.add(spot(at), "a block's CID has another hash than SHA2-256");
+                self.findings
+                    .add(spot(at), "a block's CID has another hash than SHA2-256");
             }
             Some(cid) if cid.hash().digest() == sha256(data) => {}
-            Some(_) => self.findings.add(spot(at), "a block's bytes are not those of its CID"),
+            Some(_) => self
+                .findings
+                .add(spot(at), "a block's bytes are not those of its CID"),
             None => self.findings.add(spot(at), "a block's CID is not one"),
         }
     }
 
     fn head(&mut self, at: u64, note: &[u8]) {
         self.report.heads += 1;
-        let found = Checkpoint { size: self.builder.size(), root: self.builder.root() };
+        let found = Checkpoint {
+            size: self.builder.size(),
+            root: self.builder.root(),
+        };
         match Checkpoint::parse_unverified(note, self.key.name()) {
             Ok((head, _)) if head == found => {}
-            Ok(_) => self.findings.add(spot(at), "a head that signed another tree"),
+            Ok(_) => self
+                .findings
+                .add(spot(at), "a head that signed another tree"),
             Err(error) => self.findings.add(spot(at), format!("a head: {error}")),
         }
         if let Some(published) = self.published.as_ref().filter(|one| one.size == found.size) {
             self.reached = true;
             if published.root != found.root {
-                self.findings.add(CHECKPOINT, "signed another tree than the journal has");
+                self.findings
+                    .add(CHECKPOINT, "signed another tree than the journal has");
             }
         }
         let mut spare = spare(&self.spares);
@@ -366,7 +418,8 @@ impl<'a> Pass<'a> {
             }
             Some(published) if published.size == 0 && published.root == EMPTY_ROOT => {}
             Some(_) if !self.reached => {
-                self.findings.add(CHECKPOINT, "no commit of the journal ends where it does");
+                self.findings
+                    .add(CHECKPOINT, "no commit of the journal ends where it does");
             }
             _ => {}
         }

@@ -14,7 +14,11 @@ const PIECE_BYTES: usize = 1 << 20;
 /// A piece of the journal.
 pub enum Piece {
     /// A segment begins: its first block and the length of its file.
-    Segment { number: u32, header: Vec<u8>, bytes: u64 },
+    Segment {
+        number: u32,
+        header: Vec<u8>,
+        bytes: u64,
+    },
     /// Whole frames, by their lengths.
     Frames { at: u64, data: Vec<u8> },
     /// What no frame begins: zeros, unless something is wrong.
@@ -55,11 +59,18 @@ impl Source {
             Ok(opened) => opened,
             Err(error) => {
                 let at = address(number, 0);
-                return self.send(Piece::Failed { at, what: error.to_string() });
+                return self.send(Piece::Failed {
+                    at,
+                    what: error.to_string(),
+                });
             }
         };
         let header = self.read(&file, number, 0, ALIGNMENT, Vec::new())?;
-        self.send(Piece::Segment { number, header, bytes })?;
+        self.send(Piece::Segment {
+            number,
+            header,
+            bytes,
+        })?;
         let (mut at, mut carried) = (ALIGNMENT as u64, Vec::new());
         while at < bytes {
             (at, carried) = self.piece(&file, number, at, bytes, carried)?;
@@ -136,7 +147,10 @@ impl Source {
             Err(error) => {
                 data.clear();
                 let at = address(number, at);
-                self.send(Piece::Failed { at, what: error.to_string() })?;
+                self.send(Piece::Failed {
+                    at,
+                    what: error.to_string(),
+                })?;
             }
         }
         Ok(data)

@@ -8,23 +8,39 @@ fn signer() -> Signer {
 }
 
 fn head() -> Checkpoint {
-    Checkpoint { size: 20_852_163, root: leaf_hash(b"root") }
+    Checkpoint {
+        size: 20_852_163,
+        root: leaf_hash(b"root"),
+    }
 }
 
 #[test]
 fn a_head_comes_back_as_it_was_signed() {
     let note = signer().sign(&head());
-    assert_eq!(Checkpoint::parse(note.as_bytes(), signer().verifier()), Ok(head()));
-    let empty = Checkpoint { size: 0, root: EMPTY_ROOT };
+    assert_eq!(
+        Checkpoint::parse(note.as_bytes(), signer().verifier()),
+        Ok(head())
+    );
+    let empty = Checkpoint {
+        size: 0,
+        root: EMPTY_ROOT,
+    };
     let note = signer().sign(&empty);
-    assert_eq!(Checkpoint::parse(note.as_bytes(), signer().verifier()), Ok(empty));
+    assert_eq!(
+        Checkpoint::parse(note.as_bytes(), signer().verifier()),
+        Ok(empty)
+    );
 }
 
 #[test]
 fn a_verifier_key_comes_back_from_its_text() {
     let text = signer().verifier().to_string();
     assert_eq!(VerifierKey::parse(&text), Ok(signer().verifier().clone()));
-    for bad in [format!("{text} "), text.replacen('+', "+0", 1), text.to_uppercase()] {
+    for bad in [
+        format!("{text} "),
+        text.replacen('+', "+0", 1),
+        text.to_uppercase(),
+    ] {
         assert!(VerifierKey::parse(&bad).is_err(), "{bad}");
     }
 }
@@ -32,7 +48,12 @@ fn a_verifier_key_comes_back_from_its_text() {
 #[test]
 fn the_key_of_the_go_checksum_database_is_read() {
     let text = "sum.golang.org+033de0ae+Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD8OuAn8";
-    assert_eq!(VerifierKey::parse(text).map(|key| key.to_string()).as_deref(), Ok(text));
+    assert_eq!(
+        VerifierKey::parse(text)
+            .map(|key| key.to_string())
+            .as_deref(),
+        Ok(text)
+    );
 }
 
 /// Signed by the right key, so that only the parser can refuse it.
