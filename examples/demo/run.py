@@ -80,9 +80,20 @@ class Demo:
     @contextmanager
     def node(self) -> Iterator[subprocess.Popen[str]]:
         """A node in a process of its own; entered when it is ready."""
-        command = [sys.executable, "-m", "qflow", "serve", "--functions", str(HERE / "functions.py")]
+        command = [
+            sys.executable,
+            "-m",
+            "qflow",
+            "serve",
+            "--functions",
+            str(HERE / "functions.py"),
+        ]
         process = subprocess.Popen(
-            command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
         try:
             assert process.stdout is not None

@@ -6,12 +6,14 @@ Each call is written to a file, so that the demo can say what was called, and wh
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 FAILS_PERCENT = 5
@@ -27,13 +29,13 @@ class Service(ThreadingHTTPServer):
         self.lock = threading.Lock()
         self.calls = 0
         self.answers: dict[str, dict[str, Any]] = {}
-        self.calls_file = open(calls_path, "a", encoding="utf-8")
+        self.calls_path = Path(calls_path)
 
     def note(self, order: str, key: str, status: int) -> None:
         with self.lock:
             line = {"at": time.time_ns() // 1_000_000, "order": order, "key": key, "status": status}
-            self.calls_file.write(json.dumps(line) + "\n")
-            self.calls_file.flush()
+            with self.calls_path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
 
 
 class Charges(BaseHTTPRequestHandler):
@@ -65,6 +67,11 @@ class Charges(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
+
+    def handle(self) -> None:
+        """A caller that was killed has closed its end: that is no news."""
+        with contextlib.suppress(ConnectionError):
+            super().handle()
 
     def log_message(self, format: str, *args: object) -> None:
         """Calls are noted in the file, not on the terminal."""

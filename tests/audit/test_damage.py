@@ -21,8 +21,6 @@ from tests.audit.chains import (
     some_of_each,
 )
 
-DOCUMENT = {"document": {"namespace": "test", "name": "tick", "version": "1.0.0"}}
-
 
 def damage(path: Path, how: str) -> None:
     """Do to a closed index what disks, people and other releases do."""

@@ -163,6 +163,31 @@ def test_one_changed_byte_is_found(qflow: Home, tmp_path: Path) -> None:
     assert text.startswith("INVALID\n")
 
 
+@pytest.mark.holds("H15")
+def test_a_damaged_log_is_6_and_never_an_empty_answer(qflow: Home) -> None:
+    qflow("run", qflow.flow("greet"), "--input", '{"name": "ada"}')
+    (execution,) = qflow.json("list")
+    for path in qflow.path.glob("index.db*"):
+        path.unlink()
+    segment = min((qflow.path / "log" / "journal").iterdir())
+    data = bytearray(segment.read_bytes())
+    data[data.index(b"test/greet")] ^= 1
+    segment.write_bytes(data)
+    for arguments in (
+        ("list",),
+        ("show", execution["id"]),
+        ("logs", execution["id"]),
+        ("pause", execution["id"]),
+        ("index", "rebuild"),
+        ("serve",),
+        ("run", qflow.flow("greet")),
+    ):
+        done = qflow(*arguments, code=6)
+        assert (done.stdout, "error: " in done.stderr) == ("", True)
+    checks = {check["check"]: check["status"] for check in qflow.json("doctor", code=1)["checks"]}
+    assert checks["log"] == "FAIL"
+
+
 def test_commands_use_the_node_that_runs(qflow: Home) -> None:
     with qflow.serving() as ready:
         assert ready["ready"] is True

@@ -48,7 +48,8 @@ class Ground:
             stderr=subprocess.PIPE,
             text=True,
         )
-        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
         if process.stdout.readline() != "ready\n":
             process.kill()
             raise SystemExit(f"the node did not come up:\n{process.stderr.read()}")

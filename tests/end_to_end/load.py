@@ -50,7 +50,7 @@ do:
 
 
 class Calls:
-    """Notes each call with its idempotency key, with one write, as an outside service would see it."""
+    """Notes each call with its key, in one write, as an outside service would see it."""
 
     def __init__(self, path: str) -> None:
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)

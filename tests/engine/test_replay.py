@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qflow.engine import _decide
+from qflow.engine import _decide, _recover
 from qflow.engine._replay import replay
 from qflow.engine._snapshot import freeze, thaw
 from qflow.engine._state import Status
@@ -88,9 +88,9 @@ def test_a_decision_that_would_be_made_otherwise_stops_the_replay(
 ) -> None:
     world = World(FLOW, act).start({"items": [1, 2]})
     world.step()
-    monkeypatch.setattr(_decide._recover, "waiting_for", lambda state: {"other": True})
+    monkeypatch.setattr(_recover, "waiting_for", lambda state: {"other": True})
     monkeypatch.setattr(_decide, "TRANSITIONS_MAX", 1)
-    with pytest.raises(ReplayError, match="record 0|record 1|record 2"):
+    with pytest.raises(ReplayError, match=r"record [012]"):
         replay(world.flow, world.live.id, world.entries())
 
 

@@ -27,7 +27,7 @@ REBUILD_BATCH_BYTES_MAX: Final = 4 << 20
 # https://sqlite.org/rescode.html: the file itself is at fault, not the machine or the caller.
 _DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
 
-_FILE_ERRORS: Final = (sqlite3.Error, msgspec.DecodeError, _tables.ForeignError)
+_FILE_ERRORS: Final = (sqlite3.Error, UnicodeError, msgspec.DecodeError, _tables.ForeignError)
 
 Progress = Callable[[int, int], None]
 """Called with (records done, records in the log)."""

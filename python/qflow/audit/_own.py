@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from qflow import _core
 from qflow.audit._index import Index
@@ -25,16 +25,35 @@ def own_chain(public_key: bytes) -> bytes:
     return hashlib.sha256(b"qflow node chain\0" + public_key).digest()[:16]
 
 
+class Signer(Protocol):
+    """Whose records these are."""
+
+    @property
+    def node(self) -> str: ...
+
+    @property
+    def subnet(self) -> str: ...
+
+    @property
+    def epoch(self) -> int: ...
+
+
 class OwnChain:
     """Makes the next records of the node's own chain. For one writer: the running node."""
 
     def __init__(
-        self, log: Log, index: Index, history: History, clock: Clock, *, public_key: bytes,
-        node: str, subnet: str, epoch: int,
-    ) -> None:  # fmt: skip
+        self,
+        log: Log,
+        index: Index,
+        history: History,
+        clock: Clock,
+        *,
+        public_key: bytes,
+        identity: Signer,
+    ) -> None:
         self._log, self._clock = log, clock
         self._chain = own_chain(public_key)
-        self._node, self._subnet, self._epoch = node, subnet, epoch
+        self._identity = identity
         last = history.last(self._chain)
         self._seq = -1 if last is None else last.seq
         self._prev = GENESIS if last is None else last.hash
@@ -52,9 +71,9 @@ class OwnChain:
             FLOW,
             self._at,
             actor,
-            self._node,
-            self._subnet,
-            self._epoch,
+            self._identity.node,
+            self._identity.subnet,
+            self._identity.epoch,
             rows,
         )
         self._seq, self._prev = self._seq + len(records), prev

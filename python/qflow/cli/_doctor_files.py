@@ -102,14 +102,14 @@ def _locker_of(inode: int) -> int:
 
 def log(session: Session, _: list[Path]) -> Finding:
     """The log opens, and its beginning reads as it was written."""
-    from qflow import _core
+    from qflow.cli._reader import open_reader
 
     folder = _log(session)
     if not folder.is_dir():
         return Finding("log", GOOD, "none yet")
     fix = "qflow audit verify says what is damaged; restore it from a copy"
     try:
-        reader = _core.LogReader(str(folder))
+        reader = open_reader(folder)
         reader.scan(0, SCAN_BYTES)
     except QflowError as error:
         return Finding("log", FAIL, str(error), fix)

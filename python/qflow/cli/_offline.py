@@ -15,6 +15,7 @@ from qflow import _core, model
 from qflow.api import actor_of, record_document
 from qflow.audit import History, Index, Log
 from qflow.cli._exit import NOT_FOUND, Refusal
+from qflow.cli._reader import open_reader
 from qflow.clock import SystemClock
 from qflow.engine import Entry, Flow, Identity, Live, Status
 from qflow.engine._replay import replay
@@ -65,8 +66,8 @@ class Offline:
         self._clock = SystemClock()
 
     async def __aenter__(self) -> Self:
+        self._source: Source = open_reader(self._home / "log")
         self._index = Index(self._home / "index.db")
-        self._source: Source = _core.LogReader(str(self._home / "log"))
         self._index.catch_up(self._source)
         self._history = History(self._index, self._source)
         return self

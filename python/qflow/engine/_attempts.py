@@ -67,7 +67,7 @@ class Attempts:
                 value = await self._runner.run(make())
             except StepError as error:
                 problem = error.problem
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - one attempt must not stop the node
                 _log.exception("attempt failed unexpectedly", execution=key[0])
                 problem = model.problem(
                     model.ErrorKind.RUNTIME, "The attempt failed", type(error).__name__

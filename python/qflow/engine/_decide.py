@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from qflow import expressions, model
 from qflow.engine import _recover, _tasks
+from qflow.engine._ends import end, fault
 from qflow.engine._flow import Flow
 from qflow.engine._schema import check_schema
 from qflow.engine._state import FINAL, ROOT, Decision, Event, Frame, State, Status
@@ -56,7 +57,7 @@ def _created(turn: Turn, event: Event) -> bool:
             state.timeout_at = event.at + turn.after_ms(timeout["after"], root)
             turn.ask("timer", 0, ["timeout", state.timeout_at])
     except (ExpressionError, Fault) as error:
-        _fault(turn, _problem_of(error))
+        fault(turn, _problem_of(error))
         return True
     turn.later("enter", root.id, [0, value])
     return True
@@ -103,7 +104,7 @@ def _timer_fired(turn: Turn, event: Event) -> bool:
         if state.timeout_at is None or purpose != "timeout":
             return False
         turn.record("timer_fired", meta={"frame": 0, "purpose": purpose})
-        _fault(turn, model.problem(model.ErrorKind.TIMEOUT, "The flow ran out of time"))
+        fault(turn, model.problem(model.ErrorKind.TIMEOUT, "The flow ran out of time"))
         return True
     frame = state.frames.get(event.frame)
     due = frame.timers.get(purpose) if frame is not None else None
@@ -155,7 +156,7 @@ def _resumed(turn: Turn, event: Event) -> bool:
 
 
 def _aborted(turn: Turn, event: Event) -> bool:
-    _end(turn, Status.ABORTED)
+    end(turn, Status.ABORTED)
     turn.state.problem = {
         **model.problem(model.ErrorKind.RUNTIME, "Aborted", event.meta.get("reason")),
         "instance": "/do",
@@ -387,27 +388,11 @@ def _complete(turn: Turn, output: Any) -> None:
             output = expressions.transform(section["as"], output, turn.scope(root, output=output))
         check_schema(section.get("schema"), output, "the flow's output")
     except (ExpressionError, Fault) as error:
-        _fault(turn, _problem_of(error))
+        fault(turn, _problem_of(error))
         return
-    _end(turn, Status.COMPLETED)
+    end(turn, Status.COMPLETED)
     state.output = output
     turn.record("completed", payload=output)
-
-
-def _fault(turn: Turn, problem: dict[str, Any]) -> None:
-    _end(turn, Status.FAULTED)
-    turn.state.problem = problem if "instance" in problem else {**problem, "instance": "/do"}
-    turn.record("faulted", payload=turn.state.problem)
-
-
-def _end(turn: Turn, status: str) -> None:
-    for frame in turn.state.frames.values():
-        if frame.running:
-            turn.ask("cancel", frame.id, frame.data.get("child"))
-    turn.state.status = status
-    turn.state.frames.clear()
-    turn.state.agenda.clear()
-    turn.ask("finished")
 
 
 def _note_status(turn: Turn) -> None:
@@ -423,6 +408,3 @@ def _note_status(turn: Turn) -> None:
     else:
         state.status = Status.WAITING
         turn.record("suspended", meta=_recover.waiting_for(state))
-
-
-_recover.fault = _fault

@@ -236,7 +236,7 @@ class Ledger:
         return live if live is not None else self._load(execution)
 
     def reach(self, execution: str) -> Live | None:
-        """`find` for the engine's own needs: a chain that is not good is reported and stays shut."""
+        """`find` for the engine itself: a chain that is not good is reported and stays shut."""
         if execution in self._shut:
             return None
         try:

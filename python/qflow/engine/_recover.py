@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from typing import Any, Final
 
 from qflow import model
+from qflow.engine._ends import fault
 from qflow.engine._state import Command, Frame, State
 from qflow.engine._turn import Turn, expression_problem, instance_of
 from qflow.errors import ExpressionError
@@ -17,9 +17,6 @@ _TYPES_MAX: Final = 20
 """An execution that waits for more types of events than this is offered every event."""
 _DELAY_MS_MAX: Final = 366 * 86_400_000
 """Backoff grows up to a year and no further."""
-
-fault: Callable[[Turn, dict[str, Any]], None]
-"""Ends the execution with a problem; set by `_decide`, which is above this module."""
 
 
 def begin_try(turn: Turn, frame: Frame, task: dict[str, Any]) -> None:

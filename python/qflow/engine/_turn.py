@@ -171,5 +171,3 @@ def child_id(state: State, frame: Frame) -> str:
     digest = model.idempotency_key(state.id, frame.path, frame.id)
     raw = (state.now & (1 << 48) - 1).to_bytes(6, "big") + bytes.fromhex(digest)[:10]
     return model.id_text(raw)
-
-

@@ -15,6 +15,7 @@ from qflow.engine._state import Frame
 from qflow.engine._turn import Turn
 from qflow.errors import ExpressionError
 
+
 def begin(turn: Turn, frame: Frame, task: dict[str, Any]) -> None:
     to = task["listen"]["to"]
     frame.data |= {"taken": [], "matched": [], "keys": {}, "queue": [], "busy": False}
@@ -112,9 +113,7 @@ def _is_enough(turn: Turn, frame: Frame, to: Mapping[str, Any]) -> bool:
     return False
 
 
-def _shaped(
-    turn: Turn, frame: Frame, task: Mapping[str, Any], value: Any, index: int
-) -> Any:
+def _shaped(turn: Turn, frame: Frame, task: Mapping[str, Any], value: Any, index: int) -> Any:
     """What `foreach.output` and `foreach.export` make of one event."""
     names = task.get("foreach") or {}
     extra = {names.get("item", "item"): value, names.get("at", "index"): index}
@@ -163,9 +162,7 @@ def _matches_any(
     return any(_matches(turn, frame, item, event) for item in filters)
 
 
-def _matches(
-    turn: Turn, frame: Frame, item: Mapping[str, Any], event: Mapping[str, Any]
-) -> bool:
+def _matches(turn: Turn, frame: Frame, item: Mapping[str, Any], event: Mapping[str, Any]) -> bool:
     """Whether an event meets a filter. An expression that fails on it is a no: strangers send
     events, and what they send must not be able to fail the execution."""
     try:
@@ -174,9 +171,7 @@ def _matches(
         return False
 
 
-def _meets(
-    turn: Turn, frame: Frame, item: Mapping[str, Any], event: Mapping[str, Any]
-) -> bool:
+def _meets(turn: Turn, frame: Frame, item: Mapping[str, Any], event: Mapping[str, Any]) -> bool:
     for name, wanted in item["with"].items():
         if name not in event:
             return False
@@ -191,9 +186,8 @@ def _meets(
         name not in frame.data["keys"] or frame.data["keys"][name] == found
         for name, found in _keys(turn, frame, item, event)
     ) and all(
-        turn.resolve(rule["expect"], frame) == expressions.evaluate(
-            rule["from"], dict(event), turn.scope(frame)
-        )
+        turn.resolve(rule["expect"], frame)
+        == expressions.evaluate(rule["from"], dict(event), turn.scope(frame))
         for rule in (item.get("correlate") or {}).values()
         if "expect" in rule
     )
@@ -208,8 +202,6 @@ def _keys(
             yield name, expressions.evaluate(rule["from"], dict(event), turn.scope(frame))
 
 
-def _remember(
-    turn: Turn, frame: Frame, item: Mapping[str, Any], event: Mapping[str, Any]
-) -> None:
+def _remember(turn: Turn, frame: Frame, item: Mapping[str, Any], event: Mapping[str, Any]) -> None:
     for name, found in _keys(turn, frame, item, event):
         frame.data["keys"].setdefault(name, found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -16,14 +16,21 @@ from qflow import _core, model
 from qflow.audit import History, Index, Log, follow
 from qflow.audit._own import CLOSED, OPENED, OwnChain
 from qflow.clock import Clock, SystemClock
-from qflow.engine import Engine, Entry, Flow, Identity, Limits, Live, Schedules, Status
-from qflow.engine import functions_called, load_flow, type_of
-from qflow.errors import (
-    ExecutionFailedError,
-    ExecutionNotFoundError,
-    FlowError,
+from qflow.engine import (
+    Engine,
+    Flow,
+    Identity,
+    Limits,
+    Live,
+    Schedules,
+    Status,
+    functions_called,
+    load_flow,
 )
+from qflow.errors import ExecutionFailedError, ExecutionNotFoundError, FlowError
 from qflow.events import Bus, CloudEvent, record_event
+from qflow.node._archive import Archive
+from qflow.node._library import Library
 from qflow.steps import Functions, Runner
 from qflow.steps import Limits as StepLimits
 from qflow.trust import NodeKey, Secrets, load_or_create_key
@@ -31,6 +38,8 @@ from qflow.trust import NodeKey, Secrets, load_or_create_key
 if TYPE_CHECKING:
     from qflow.config import Config
 
+Executions = list[model.Execution]
+Records = list[dict[str, Any]]
 FlowSource = Flow | str | bytes | os.PathLike[str] | Mapping[str, Any]
 
 
@@ -52,7 +61,7 @@ class Node:
         self._functions = functions or Functions()
         self._home = Path(config.home)
         self._stack = AsyncExitStack()
-        self._library = _Library(self)
+        self._library = Library(self._stored)
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -69,72 +78,83 @@ class Node:
         return await self._stack.__aexit__(kind, error, trace)
 
     async def _open(self, stack: AsyncExitStack) -> None:
-        config = self._config
         began = self._clock.now_ms()
         self._key: NodeKey = await anyio.to_thread.run_sync(load_or_create_key, self._home)
+        self._identity = Identity(node=self._key.did, subnet=self._config.subnet)
         self._bus = Bus(
             clock=self._clock,
             source=self._key.did,
-            queue_events_max=config.events.subscriber_events_max,
+            queue_events_max=self._config.events.subscriber_events_max,
         )
         await anyio.to_thread.run_sync(self._load_functions)
-        self._log = await stack.enter_async_context(
-            Log(
-                str(self._home / "log"),
-                self._key,
-                segment_bytes=config.log.segment_bytes,
-                queue_bytes_max=config.log.queue_bytes_max,
-            )
-        )
-        self._index = Index(self._home / "index.db")
-        stack.callback(self._index.close)
-        await anyio.to_thread.run_sync(self._index.catch_up, self._log)
-        self._history = History(self._index, self._log)
-        identity = Identity(node=self._key.did, subnet=config.subnet)
-        self._own = OwnChain(
-            self._log, self._index, self._history, self._clock, public_key=self._key.public,
-            node=identity.node, subnet=identity.subnet, epoch=identity.epoch,
-        )  # fmt: skip
-        secrets = Secrets(self._home)
-        runner = await stack.enter_async_context(
-            Runner(
-                functions=self._functions,
-                secrets=secrets,
-                clock=self._clock,
-                limits=StepLimits(
-                    connections_max=config.http.connections_max,
-                    connect_timeout_s=config.http.connect_timeout_s,
-                    call_timeout_s=config.http.call_timeout_s,
-                    response_bytes_max=config.http.response_bytes_max,
-                ),
-                routes=config.http.routes,
-                proxy=config.http.proxy,
-            )
-        )
-        await self._own.append([(OPENED, None, None, None, {})], identity.node)
+        await self._open_log(stack)
+        runner = await stack.enter_async_context(self._runner())
+        await self._own.append([(OPENED, None, None, None, {})], self._identity.node)
         stack.push_async_callback(self._close)
-        self._engine = Engine(
-            journal=self._log,
-            archive=_Archive(self._index, self._history, self._log),
-            runner=runner,
-            library=self._library,
-            clock=self._clock,
-            identity=identity,
-            limits=Limits(
-                attempts_in_flight_max=config.engine.attempts_in_flight_max,
-                executions_resident_max=config.engine.executions_resident_max,
-                snapshot_every=config.engine.snapshot_every_facts,
-            ),
-            told=self._told,
-        )
         group = await stack.enter_async_context(anyio.create_task_group())
         stack.callback(group.cancel_scope.cancel)
-        await stack.enter_async_context(self._engine)
+        self._engine = self._make_engine(runner)
         self._schedules = Schedules(self._engine, self._own, self._clock)
+        await stack.enter_async_context(self._engine)
         self._schedules.restore(self._index.schedules(), self._scheduled_flow, self._view)
         group.start_soon(self._schedules.run)
         group.start_soon(follow, self._index, self._log)
         self._ready_ms = self._clock.now_ms() - began
+
+    async def _open_log(self, stack: AsyncExitStack) -> None:
+        bounds = self._config.log
+        log = Log(
+            str(self._home / "log"),
+            self._key,
+            segment_bytes=bounds.segment_bytes,
+            queue_bytes_max=bounds.queue_bytes_max,
+        )
+        self._log = await stack.enter_async_context(log)
+        self._index = Index(self._home / "index.db")
+        stack.callback(self._index.close)
+        await anyio.to_thread.run_sync(self._index.catch_up, self._log)
+        self._history = History(self._index, self._log)
+        self._own = OwnChain(
+            self._log,
+            self._index,
+            self._history,
+            self._clock,
+            public_key=self._key.public,
+            identity=self._identity,
+        )
+
+    def _runner(self) -> Runner:
+        http = self._config.http
+        return Runner(
+            functions=self._functions,
+            secrets=Secrets(self._home),
+            clock=self._clock,
+            limits=StepLimits(
+                connections_max=http.connections_max,
+                connect_timeout_s=http.connect_timeout_s,
+                call_timeout_s=http.call_timeout_s,
+                response_bytes_max=http.response_bytes_max,
+            ),
+            routes=http.routes,
+            proxy=http.proxy,
+        )
+
+    def _make_engine(self, runner: Runner) -> Engine:
+        bounds = self._config.engine
+        return Engine(
+            journal=self._log,
+            archive=Archive(self._index, self._history, self._log),
+            runner=runner,
+            library=self._library,
+            clock=self._clock,
+            identity=self._identity,
+            limits=Limits(
+                attempts_in_flight_max=bounds.attempts_in_flight_max,
+                executions_resident_max=bounds.executions_resident_max,
+                snapshot_every=bounds.snapshot_every_facts,
+            ),
+            told=self._told,
+        )
 
     async def _close(self) -> None:
         """The last record says that the node was stopped on purpose."""
@@ -190,7 +210,7 @@ class Node:
         flow: str | None = None,
         limit: int = 100,
         before: str | None = None,
-    ) -> list[model.Execution]:
+    ) -> Executions:
         """Executions, newest first; `before` is the id to go on behind."""
         self._index.catch_up(self._log)
         return self._index.executions(status=status, flow=flow, limit=limit, before=before)
@@ -203,7 +223,7 @@ class Node:
 
     def history(
         self, execution: str, *, after: int = -1, limit: int = 1000, payloads: bool = False
-    ) -> list[dict[str, Any]]:
+    ) -> Records:
         """The records of an execution behind number `after`, verified as they are read."""
         chain = model.id_bytes(self._full(execution))
         entries = self._history.records(chain, after=after, limit=limit, values=payloads)
@@ -229,7 +249,7 @@ class Node:
 
     # -- events and schedules --------------------------------------------------------------
 
-    async def emit(self, event: CloudEvent, *, actor: str = "local") -> list[str]:
+    async def emit(self, event: CloudEvent, *, actor: str = "local") -> Sequence[str]:
         """Offer an event to the executions that listen; the ids of those that took it, durably."""
         return await self._engine.deliver(event.to_mapping(), actor=actor)
 
@@ -242,7 +262,7 @@ class Node:
         loaded = self.know(flow)
         return (await self._schedules.add(loaded, actor)).key
 
-    def schedules(self) -> list[model.Schedule]:
+    def schedules(self) -> Sequence[model.Schedule]:
         """The schedules of this node."""
         return self._schedules.list()
 
@@ -292,6 +312,15 @@ class Node:
         field = "output" if view.status == Status.COMPLETED else "problem"
         return msgspec.structs.replace(view, **{field: value})
 
+    def _stored(self, name: str) -> Mapping[str, Any] | None:
+        """The document of the flow of this name that ran last, from the log."""
+        self._index.catch_up(self._log)
+        found = self._index.executions(flow=name, limit=1)
+        if not found:
+            return None
+        document: dict[str, Any] = _core.decode(self._history.block(_core.Cid(found[0].definition)))
+        return document
+
     def _scheduled_flow(self, schedule: model.Schedule) -> Flow:
         data = self._history.block(_core.Cid(schedule.definition))
         return Flow(_core.decode(data))
@@ -302,61 +331,6 @@ class Node:
         if self._bus.has_subscribers:
             for record in records:
                 self._bus.publish(record_event(_core.decode_record(record), source=self._key.did))
-
-
-class _Archive:
-    """The engine's view of the log and its index."""
-
-    def __init__(self, index: Index, history: History, log: Log) -> None:
-        self._index, self._history, self._log = index, history, log
-
-    def execution(self, execution: str) -> model.Execution | None:
-        self._index.catch_up(self._log)
-        try:
-            return self._index.execution(execution)
-        except ExecutionNotFoundError:
-            return None
-
-    def entries(self, execution: str) -> Iterator[Entry]:
-        chain = model.id_bytes(execution)
-        newest = self._history.snapshot(chain)
-        start = 0 if newest is None else newest.seq
-        for entry in self._history.replay_source(chain, start):
-            yield Entry(entry.seq, entry.hash, entry.record, entry.value)
-
-    def block(self, cid: str) -> bytes | None:
-        found = _core.Cid(cid)
-        self._index.catch_up(self._log)
-        return None if self._index.block(bytes(found)) is None else self._history.block(found)
-
-    def unfinished(self) -> Iterator[model.Execution]:
-        return iter(self._index.unfinished())
-
-
-class _Library:
-    """The flows that this node knows by name: those given to it since it started, and those that
-    the log holds."""
-
-    def __init__(self, node: Node) -> None:
-        self._node = node
-        self._known: dict[tuple[str, str], dict[str, Flow]] = {}
-
-    def add(self, flow: Flow) -> None:
-        self._known.setdefault((flow.namespace, flow.name), {})[flow.version] = flow
-
-    def find(self, namespace: str, name: str, version: str) -> Mapping[str, Any] | None:
-        known = self._known.get((namespace, name), {})
-        if version == "latest" and known:
-            return known[max(known, key=_version_order)].document
-        if version in known:
-            return known[version].document
-        return None
-
-
-def _version_order(version: str) -> tuple[Any, ...]:
-    """Semantic versions in order, as far as their numbers go."""
-    numbers = version.split("-")[0].split("+")[0].split(".")
-    return (*(int(n) if n.isdecimal() else 0 for n in numbers), "-" not in version)
 
 
 def _record(index: int, record: Mapping[str, Any], value: Any) -> dict[str, Any]:

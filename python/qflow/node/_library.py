@@ -1,0 +1,40 @@
+"""The flows that a node knows by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from qflow.engine import Flow
+
+
+class Library:
+    """Flows given to the node since it started, and those that its log holds.
+
+    `stored` finds a document in the log by `namespace/name` or `namespace/name/version`.
+    """
+
+    def __init__(self, stored: Callable[[str], Mapping[str, Any] | None]) -> None:
+        self._stored = stored
+        self._known: dict[tuple[str, str], dict[str, Flow]] = {}
+
+    def add(self, flow: Flow) -> None:
+        self._known.setdefault((flow.namespace, flow.name), {})[flow.version] = flow
+
+    def find(self, namespace: str, name: str, version: str) -> Mapping[str, Any] | None:
+        """The document of a flow; `latest` is the highest version that was given, or else the
+        one that ran last."""
+        known = self._known.get((namespace, name), {})
+        if version == "latest":
+            if known:
+                return known[max(known, key=_version_order)].document
+            return self._stored(f"{namespace}/{name}")
+        if version in known:
+            return known[version].document
+        return self._stored(f"{namespace}/{name}/{version}")
+
+
+def _version_order(version: str) -> tuple[Any, ...]:
+    """Semantic versions in order, as far as their numbers go."""
+    numbers = version.split("-")[0].split("+")[0].split(".")
+    return (*(int(n) if n.isdecimal() else 0 for n in numbers), "-" not in version)

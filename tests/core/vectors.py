@@ -1,0 +1,34 @@
+"""Reading tests/vectors, which the Rust tests read too."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+from qflow._core import Cid
+
+FOLDER = Path(__file__).resolve().parent.parent / "vectors"
+
+
+def load_vectors(name: str) -> dict[str, Any]:
+    """The content of one file of vectors."""
+    content: dict[str, Any] = json.loads((FOLDER / name).read_text(encoding="utf-8"))
+    return content
+
+
+def untag(value: Any) -> Any:
+    """A value from its JSON form: bytes and links as DAG-JSON has them, floats in hexadecimal."""
+    if isinstance(value, list):
+        return [untag(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    match value:
+        case {"/": {"bytes": str(text)}}:
+            return base64.b64decode(text + "=" * (-len(text) % 4))
+        case {"/": str(text)}:
+            return Cid(text)
+        case {"float": str(text)}:
+            return float.fromhex(text)
+    return {key: untag(item) for key, item in value.items()}
