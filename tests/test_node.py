@@ -307,3 +307,14 @@ async def test_executions_that_only_wait_leave_memory_and_come_back(
         assert sorted(taken) == sorted(started)
         for execution in started:
             assert (await here.wait(execution)).status == "completed"
+
+
+async def test_an_error_leaves_the_node_as_it_was_raised(tmp_path: Path, world: World) -> None:
+    with pytest.raises(ExecutionFailedError):
+        async with node(tmp_path, world) as here:
+            await here.run(flow("do: [{a: {call: fail}}]"))
+    mine = ExceptionGroup("mine", [ValueError("one")])
+    with pytest.raises(ExceptionGroup) as caught:
+        async with node(tmp_path, world):
+            raise mine
+    assert caught.value is mine

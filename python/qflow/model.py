@@ -73,6 +73,12 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     base: str | None = None
     """The folder of the flow's file, for relative `file:` resources; None when it has none."""
 
+    @property
+    def step_key(self) -> str:
+        """One key for all tries of the step: what an `Idempotency-Key` header wants, so that a try
+        that timed out here but succeeded there is not done twice by its retry."""
+        return idempotency_key(self.execution, self.step, 0)
+
 
 class Execution(msgspec.Struct, frozen=True, kw_only=True):
     """One execution as it is shown: where it stands, not all that it holds. Times: UTC ms."""

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from qflow.cli._exit import printable
+from qflow import errors
+from qflow.cli._exit import CODES, printable, report
 from qflow.cli._home import _template
 from qflow.cli._output import duration, plural, size
 from qflow.config import Config
@@ -69,3 +70,43 @@ def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
         else:
             found.append((prefix + name, value))
     return found
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.PoisonedError("x"), 6),
+        (errors.CorruptError("x"), 6),
+        (errors.ReplayError("x"), 6),
+        (errors.LockedError("x"), 5),
+        (errors.BusyError("x"), 5),
+        (errors.UnavailableError("x"), 5),
+        (errors.ExecutionStateError("x"), 4),
+        (errors.ExecutionNotFoundError("x"), 3),
+        (errors.ConfigError("x"), 2),
+        (errors.EventError("x"), 2),
+        (errors.SigningKeyError("x"), 2),
+        (errors.FlowError("x"), 1),
+        (errors.VerificationError("x"), 1),
+        (PermissionError(13, "denied", "/x"), 1),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_every_error_has_its_code_also_inside_groups(
+    error: BaseException, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grouped = BaseExceptionGroup("tasks", [BaseExceptionGroup("more", [error])])
+    assert report(error, as_json=False) == report(grouped, as_json=True) == code
+    assert code in CODES
+    assert capsys.readouterr().out == ""
+
+
+def test_a_traceback_only_when_it_is_asked_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("QFLOW_DEBUG", raising=False)
+    report(KeyError("x"), as_json=False)
+    assert capsys.readouterr().err == "error: KeyError: 'x'\n"
+    monkeypatch.setenv("QFLOW_DEBUG", "1")
+    report(ValueError("x"), as_json=False)
+    assert capsys.readouterr().err == "ValueError: x\nerror: ValueError: x\n"

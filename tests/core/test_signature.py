@@ -52,7 +52,9 @@ def test_of_the_twelve_edge_cases_only_the_third_is_good(shared: Path) -> None:
 
 
 @given(st.binary(min_size=32, max_size=32), st.binary(max_size=256), st.data())
-def test_a_changed_bit_anywhere_is_refused(seed: bytes, message: bytes, data: st.DataObject) -> None:
+def test_a_changed_bit_anywhere_is_refused(
+    seed: bytes, message: bytes, data: st.DataObject
+) -> None:
     pair = SigningKey(seed)
     key, signature = bytes(pair.verify_key), pair.sign(message).signature
     assert verify_signature(key, message, signature)

@@ -32,3 +32,9 @@ def untag(value: Any) -> Any:
         case {"float": str(text)}:
             return float.fromhex(text)
     return {key: untag(item) for key, item in value.items()}
+
+
+def load_lines(name: str) -> list[str]:
+    """The lines of one file of expressions, without its comments."""
+    lines = (FOLDER / name).read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]

@@ -35,9 +35,6 @@ REFUSALS = [
      "- a: {run: {script: {language: python, source: {endpoint: 'https://x/y.py'}}}}", ""),
     ("an external resource that is not a file", "- a: {set: {x: 1}}",
      "input: {schema: {resource: {endpoint: 'https://x/y'}}}\n"),
-    ("authentication: digest",
-     f"- a: {{{HTTP}{{uri: 'http://x', authentication: "
-     "{digest: {username: u, password: p}}}}}", ""),
     ("authentication: oauth2", "- a: {set: {x: 1}}",
      "use: {secrets: [s], authentications: {p: {oauth2: {use: s}}}}\n"),
     ("authentication: oidc",

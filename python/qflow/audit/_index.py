@@ -92,7 +92,7 @@ class Index:
     @property
     def size(self) -> int:
         """How many records of the log are indexed."""
-        return self._ask(_queries.size)
+        return self._ask(lambda db: _tables.load_cursor(db).size)
 
     def execution(self, text: str) -> model.Execution:
         """One execution by its id or the beginning of it. Raises ExecutionNotFoundError."""
@@ -203,7 +203,7 @@ class Index:
         while (records := self._next_frames(source, bytes_max)) is not None:
             added += records
             if progress is not None:
-                progress(_queries.size(self._db), source.size)
+                progress(_tables.load_cursor(self._db).size, source.size)
         return added
 
     def _next_frames(self, source: Source, bytes_max: int) -> int | None:
@@ -214,32 +214,33 @@ class Index:
             if frames[2] == self._cursor:
                 return None
         with self._transaction() as db:
-            cursor, size = db.execute("SELECT address, size FROM cursor").fetchone()
+            cursor = _tables.load_cursor(db)
             # Another process may have projected these frames meanwhile.
-            if frames is None or cursor != self._cursor:
-                frames = _scan(source, cursor, bytes_max)
+            if frames is None or cursor.address != self._cursor:
+                frames = _scan(source, cursor.address, bytes_max)
             records, blocks, after = frames
-            if after != cursor:
+            if after != cursor.address:
                 Batch(db, self._names, source, blocks).write(records)
-                db.execute("UPDATE cursor SET address = ?, size = ?", (after, size + len(records)))
-            if records:
-                tail = (records[-1][1], _core.record_hash(records[-1][2]))
-                db.execute("UPDATE cursor SET tail_address = ?, tail_hash = ?", tail)
-        self._cursor = after
-        return len(records) if after != cursor else None
+                cursor = cursor._replace(address=after, size=cursor.size + len(records))
+                if records:
+                    _, address, data = records[-1]
+                    digest = _core.record_hash(data)
+                    cursor = cursor._replace(tail_address=address, tail_hash=digest)
+                _tables.save_cursor(db, cursor)
+        came_from, self._cursor = self._cursor, after
+        return None if after == came_from else len(records)
 
     def _check_origin(self, source: Source) -> None:
-        """Start over when the index was made from other files than these."""
-        size, address, digest = self._db.execute(
-            "SELECT size, tail_address, tail_hash FROM cursor"
-        ).fetchone()
-        if size == 0:
+        """Start over when the index was made from other files than these, or is damaged."""
+        _tables.check_executions(self._db)
+        cursor = _tables.load_cursor(self._db)
+        if cursor.size == 0:
             return
         try:
-            same = size <= source.size and _core.record_hash(read_at(source, address)) == digest
+            tail = _core.record_hash(read_at(source, cursor.tail_address))
         except CorruptError:
-            same = False
-        if not same:
+            tail = b""
+        if cursor.size > source.size or tail != cursor.tail_hash:
             raise _tables.ForeignError("it was made from another log")
 
     @contextmanager

@@ -12,24 +12,26 @@ from qflow import _core
 from qflow.audit import _projection
 from qflow.audit._projection import Row
 from qflow.audit._source import Source, read_at
+from qflow.audit._tables import checked, checksum
 from qflow.errors import CorruptError
 
 COLUMNS: Final = """
 SELECT id, n.name, status, parent, started_at, updated_at, seq, wake_at, listens,
-  snapshot_seq, problem, definition
+  snapshot_seq, problem, definition, crc
 FROM executions e JOIN names n ON n.code = e.flow"""
 """What `row_of` reads."""
 
 _ROW: Final = COLUMNS + " WHERE id = ?"
 
 _SAVE: Final = """
-INSERT INTO executions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO executions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET status = excluded.status, updated_at = excluded.updated_at,
   seq = excluded.seq, wake_at = excluded.wake_at, listens = excluded.listens,
-  snapshot_seq = excluded.snapshot_seq, problem = excluded.problem"""
+  snapshot_seq = excluded.snapshot_seq, problem = excluded.problem,
+  crc = excluded.crc"""
 
-_SCHEDULE: Final = """
-INSERT OR REPLACE INTO schedules (key, flow, definition, rule, since) VALUES (?, ?, ?, ?, ?)"""
+SCHEDULE: Final = """
+SELECT key, flow, definition, rule, since, fired_at, execution, crc FROM schedules"""
 
 _listens = msgspec.json.Decoder(tuple[str, ...])
 _json = msgspec.json.Encoder()
@@ -117,15 +119,18 @@ class Batch:
             self._loose.add(bytes(record["payload"]))
             flow = _flow_key(self._value(payload))
             rule = _json.encode(meta["rule"]).decode()
-            values = (meta["key"], flow, str(record["payload"]), rule, record["at"])
-            self._db.execute(_SCHEDULE, values)
+            values = [meta["key"], flow, str(record["payload"]), rule, record["at"], None, None]
+            self._save_schedule(values)
         elif kind == _projection.UNSCHEDULED:
             self._db.execute("DELETE FROM schedules WHERE key = ?", (meta["key"],))
         elif kind == _projection.SCHEDULE_FIRED:
-            fired = (meta["due"], meta["execution"], meta["key"])
-            self._db.execute(
-                "UPDATE schedules SET fired_at = ?, execution = ? WHERE key = ?", fired
-            )
+            found = self._db.execute(SCHEDULE + " WHERE key = ?", (meta["key"],)).fetchone()
+            if found is not None:
+                self._save_schedule([*checked(found)[:5], meta["due"], meta["execution"]])
+
+    def _save_schedule(self, values: list[Any]) -> None:
+        row = (*values, checksum(values))
+        self._db.execute("INSERT OR REPLACE INTO schedules VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
 
     def _address(self, cid: bytes) -> int | None:
         """Where a payload is. Nearly always beside its record, and then in no table of its own:
@@ -152,7 +157,8 @@ class Batch:
 
 
 def row_of(values: Sequence[Any]) -> Row:
-    """A row of the table `executions`, its flow already spelled out."""
+    """A row of the table `executions`, its flow already spelled out. Raises ForeignError."""
+    values = checked(values)
     row = Row(
         id=values[0],
         flow=values[1],
@@ -183,9 +189,9 @@ def _load(db: sqlite3.Connection, chain: bytes) -> Row | None:
 
 
 def _saved(row: Row, flow: int) -> tuple[Any, ...]:
-    return (
+    values = (
         row.id,
-        flow,
+        row.flow,
         row.status,
         row.parent,
         row.started_at,
@@ -197,3 +203,4 @@ def _saved(row: Row, flow: int) -> tuple[Any, ...]:
         _json.encode(row.problem).decode() if row.problem else None,
         row.definition,
     )
+    return (row.id, flow, *values[2:], checksum(values))

@@ -8,14 +8,13 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from qflow import model
-from qflow.audit._project import COLUMNS, row_of
+from qflow.audit._project import COLUMNS, SCHEDULE, row_of
 from qflow.audit._projection import FINAL, Row
+from qflow.audit._tables import checked
 from qflow.errors import ExecutionNotFoundError
 
 STATUSES: Final = ("running", "waiting", "paused", *FINAL.values())
 _ID_CHARS: Final = 26
-
-_listens = msgspec.json.Decoder(tuple[str, ...])
 
 
 class Place(NamedTuple):
@@ -35,11 +34,6 @@ class Waiting(NamedTuple):
     execution: str
     wake_at: int | None
     listens: tuple[str, ...]
-
-
-def size(db: sqlite3.Connection) -> int:
-    (found,) = db.execute("SELECT size FROM cursor").fetchone()
-    return int(found)
 
 
 def execution(db: sqlite3.Connection, text: str) -> model.Execution:
@@ -84,11 +78,8 @@ def unfinished(db: sqlite3.Connection) -> list[model.Execution]:
 
 
 def waiting(db: sqlite3.Connection) -> list[Waiting]:
-    rows = db.execute("SELECT id, wake_at, listens FROM executions WHERE status = 'waiting'")
-    return [
-        Waiting(model.id_text(raw), wake_at, _listens.decode(listens) if listens else ())
-        for raw, wake_at, listens in rows
-    ]
+    rows = (row_of(row) for row in db.execute(COLUMNS + " WHERE status = 'waiting'"))
+    return [Waiting(model.id_text(row.id), row.wake_at, row.listens) for row in rows]
 
 
 def counts(db: sqlite3.Connection) -> dict[str, int]:
@@ -97,9 +88,7 @@ def counts(db: sqlite3.Connection) -> dict[str, int]:
 
 
 def schedules(db: sqlite3.Connection) -> list[model.Schedule]:
-    rows = db.execute(
-        "SELECT key, flow, definition, rule, since, fired_at, execution FROM schedules ORDER BY key"
-    )
+    rows = (checked(row) for row in db.execute(SCHEDULE + " ORDER BY key"))
     return [
         model.Schedule(
             key=key,

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, NamedTuple
+from zlib import crc32
+
+import msgspec
 
 VERSION: Final = 1
 """Of the tables below. Another version is not migrated: the log is replayed."""
@@ -12,6 +16,7 @@ VERSION: Final = 1
 WAL_BYTES_MAX: Final = 8 << 20
 """Above this `Index.compact` writes the WAL back into the database."""
 
+_msgpack = msgspec.msgpack.Encoder()
 _APPLICATION: Final = 0x51464C57
 _WAL_PAGES_MAX: Final = 16_384
 """64 MiB: where SQLite itself empties the WAL if nobody called `Index.compact` before."""
@@ -20,9 +25,8 @@ _TABLES: Final = """
 CREATE TABLE cursor (
   one INTEGER PRIMARY KEY CHECK (one = 1),
   address INTEGER NOT NULL, size INTEGER NOT NULL,
-  tail_address INTEGER NOT NULL, tail_hash BLOB NOT NULL
+  tail_address INTEGER NOT NULL, tail_hash BLOB NOT NULL, crc INTEGER NOT NULL
 );
-INSERT INTO cursor VALUES (1, 0, 0, 0, x'');
 
 CREATE TABLE names (code INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 
@@ -30,7 +34,7 @@ CREATE TABLE executions (
   id BLOB PRIMARY KEY, flow INTEGER NOT NULL, status TEXT NOT NULL, parent TEXT,
   started_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, seq INTEGER NOT NULL,
   wake_at INTEGER, listens TEXT, snapshot_seq INTEGER, problem TEXT,
-  definition TEXT NOT NULL
+  definition TEXT NOT NULL, crc INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX executions_by_status ON executions (status);
 CREATE INDEX executions_by_flow ON executions (flow);
@@ -46,13 +50,60 @@ CREATE TABLE blocks (cid BLOB PRIMARY KEY, address INTEGER NOT NULL, length INTE
 
 CREATE TABLE schedules (
   key TEXT PRIMARY KEY, flow TEXT NOT NULL, definition TEXT NOT NULL, rule TEXT NOT NULL,
-  since INTEGER NOT NULL, fired_at INTEGER, execution TEXT
+  since INTEGER NOT NULL, fired_at INTEGER, execution TEXT, crc INTEGER NOT NULL
 ) WITHOUT ROWID;
 """
 
 
 class ForeignError(Exception):
-    """The file is an index of another version, or no index. Never leaves `audit`."""
+    """The file is not an index of this log as it was written. Never leaves `audit`."""
+
+
+class Cursor(NamedTuple):
+    """How far the index has come."""
+
+    address: int = 0
+    """Of the next frame of the log."""
+    size: int = 0
+    """Records before it."""
+    tail_address: int = 0
+    tail_hash: bytes = b""
+    """Of the last record before it: which log this is."""
+
+
+def checked(values: Sequence[Any]) -> Sequence[Any]:
+    """A row without its checksum, which is its last value. Raises ForeignError."""
+    *row, crc = values
+    if checksum(row) != crc:
+        raise ForeignError("a row is damaged")
+    return row
+
+
+def checksum(values: Sequence[Any]) -> int:
+    """SQLite notices a damaged page by its shape, not by what stands in a row."""
+    return crc32(_msgpack.encode(values))
+
+
+def load_cursor(db: sqlite3.Connection) -> Cursor:
+    """The cursor. Raises ForeignError."""
+    query = "SELECT address, size, tail_address, tail_hash, crc FROM cursor"
+    return Cursor(*checked(db.execute(query).fetchone() or (None, None)))
+
+
+def save_cursor(db: sqlite3.Connection, cursor: Cursor) -> None:
+    values = (1, *cursor, checksum(list(cursor)))
+    db.execute("INSERT OR REPLACE INTO cursor VALUES (?, ?, ?, ?, ?, ?)", values)
+
+
+def check_executions(db: sqlite3.Connection) -> None:
+    """Raise ForeignError unless every execution is found by its id, status and flow."""
+    (found,) = db.execute("PRAGMA integrity_check('executions')").fetchone()
+    if found != "ok":
+        raise ForeignError(found)
+    # The check above does not look for the rows of a table without rowid by their key.
+    lost = "NOT EXISTS (SELECT 1 FROM executions other WHERE other.id = one.id)"
+    if db.execute(f"SELECT 1 FROM executions one WHERE {lost} LIMIT 1").fetchone():
+        raise ForeignError("an execution is not found by its id")
 
 
 def open_file(path: Path, *, read_only: bool) -> sqlite3.Connection:
@@ -111,6 +162,7 @@ def _create(db: sqlite3.Connection) -> None:
     for statement in _TABLES.split(";\n"):
         if statement.strip():
             db.execute(statement)
+    save_cursor(db, Cursor())
     db.execute(f"PRAGMA application_id = {_APPLICATION}")
     db.execute(f"PRAGMA user_version = {VERSION}")
 

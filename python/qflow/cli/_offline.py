@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
@@ -17,10 +17,11 @@ from qflow.audit import History, Index, Log
 from qflow.cli._exit import NOT_FOUND, Refusal
 from qflow.cli._reader import open_reader
 from qflow.clock import SystemClock
-from qflow.engine import Entry, Flow, Identity, Live, Status
+from qflow.engine import Flow, Identity, Live, Status
 from qflow.engine._replay import replay
 from qflow.engine._state import FINAL, Event
 from qflow.errors import ExecutionNotFoundError, ExecutionStateError
+from qflow.node._archive import Archive
 from qflow.trust import NodeKey, load_or_create_key
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ class Offline:
             known = self._index.execution(execution)
             if known.status in FINAL:
                 raise ExecutionStateError(f"execution {known.id} is over; it cannot be {kind}")
-            live = self._restored(known)
+            live = self._restored(known, Archive(self._index, self._history, log))
             event = Event(
                 kind=kind,
                 at=max(self._clock.now_ms(), live.state.now),
@@ -166,15 +167,10 @@ class Offline:
             finally:
                 self._history = History(self._index, reader)
 
-    def _restored(self, known: model.Execution) -> Live:
+    def _restored(self, known: model.Execution, archive: Archive) -> Live:
         flow = Flow(_core.decode(self._history.block(_core.Cid(known.definition))), base=known.base)
-        restored = replay(flow, known.id, self._entries(model.id_bytes(known.id)))
+        restored = replay(flow, known.id, archive.entries(known.id))
         live = Live(flow, known.definition, restored.state)
         live.seq, live.prev = restored.seq, restored.prev
         live.since_snapshot = restored.since_snapshot
         return live
-
-    def _entries(self, chain: bytes) -> Iterator[Entry]:
-        newest = self._history.snapshot(chain)
-        for entry in self._history.replay_source(chain, 0 if newest is None else newest.seq):
-            yield Entry(entry.seq, entry.hash, entry.record, entry.value)

@@ -34,10 +34,11 @@ class Session:
         """The settings, with `--home` before every other source. Raises `ConfigError`."""
         from qflow.cli._logging import configure
         from qflow.config import load_config
+        from qflow.trust import hide_secrets
 
         values = {} if self.option_home is None else {"home": self.option_home}
         config = load_config(**values)
-        configure(config)
+        configure(config, redact=[hide_secrets])
         return config
 
     @cached_property

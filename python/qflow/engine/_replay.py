@@ -129,7 +129,8 @@ def _step(flow: Flow, restored: Restored, entry: Entry, ahead: Iterator[Entry]) 
 def checkpoint(state: State) -> Fact:
     """The fact that holds the state itself."""
     frozen = freeze(state)
-    return Fact(kind="checkpoint", payload=frozen, meta={"frames": len(state.frames)})
+    meta = {"frames": len(state.frames), "size": len(_core.encode(frozen))}
+    return Fact(kind="checkpoint", payload=frozen, meta=meta)
 
 
 def _compare(restored: Restored, fact: Fact, found: Entry | None) -> None:

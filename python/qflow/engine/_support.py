@@ -35,7 +35,7 @@ SUPPORTED: Final[dict[str, str]] = {
     "if, input, output, export, timeout, then": "on every task, and on the flow where it has them",
     "use": "authentications, errors, functions, retries, secrets, timeouts",
     "schedule": "one of `every`, `cron`, `after`",
-    "authentication": "basic and bearer, in place, by name, or from a secret",
+    "authentication": "basic, bearer and digest, in place, by name, or from a secret",
     "schema": "format json: in place, or a `file:` resource",
 }
 """What is carried out, for the guide."""
@@ -53,7 +53,6 @@ REFUSED: Final[dict[str, str]] = {
     "run: script with code from an expression": "write the code itself, and pass data as arguments",
     "run: script that is not awaited": "remove await",
     "an external resource that is not a file": "use a file: URL",
-    "authentication: digest": "use basic or bearer",
     "authentication: oauth2": "use bearer with a token from a secret",
     "authentication: oidc": "use bearer with a token from a secret",
     "use.catalogs": "define the functions in use.functions",
@@ -208,7 +207,7 @@ def _endpoint(path: str, endpoint: Any, schemes: tuple[str, ...], findings: Find
 def _authentication(path: str, policy: Any, findings: Findings) -> None:
     kinds = ["basic", "bearer", "digest", "oauth2", "oidc"]
     _unknown(findings, path, policy or {}, ["use", *kinds])
-    for name in kinds[2:]:
+    for name in kinds[3:]:
         if name in (policy or {}):
             _refuse(findings, f"{path}/{name}", f"authentication: {name}")
 

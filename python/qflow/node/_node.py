@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -64,10 +64,15 @@ class Node:
         self._library = Library(self._stored)
 
     async def __aenter__(self) -> Self:
-        async with AsyncExitStack() as stack:
-            await self._open(stack)
-            self._stack = stack.pop_all()
-        return self
+        try:
+            async with AsyncExitStack() as stack:
+                await self._open(stack)
+                self._stack = stack.pop_all()
+        except BaseExceptionGroup as group:
+            alone = _alone(group, None)
+        else:
+            return self
+        raise alone
 
     async def __aexit__(
         self,
@@ -75,7 +80,13 @@ class Node:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> bool | None:
-        return await self._stack.__aexit__(kind, error, trace)
+        try:
+            return await self._stack.__aexit__(kind, error, trace)
+        except BaseExceptionGroup as group:
+            alone = _alone(group, error)
+        if alone is error:
+            return False
+        raise alone
 
     async def _open(self, stack: AsyncExitStack) -> None:
         began = self._clock.now_ms()
@@ -341,3 +352,22 @@ def _record(index: int, record: Mapping[str, Any], value: Any) -> dict[str, Any]
     if value is not msgspec.UNSET:
         shown["value"] = value
     return shown
+
+
+def _alone(group: BaseException, inside: BaseException | None) -> BaseException:
+    """What the node's task groups were made to wrap: one error, or that of the `async with`.
+
+    Who writes `except ExecutionFailedError` around a node need not know of its tasks.
+    """
+    errors = list(_errors(group))
+    if inside is not None and errors == list(_errors(inside)):
+        return inside
+    return errors[0] if len(errors) == 1 else group
+
+
+def _errors(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for item in error.exceptions:
+            yield from _errors(item)
+    else:
+        yield error

@@ -56,7 +56,7 @@ def complete(made: Prepared, policy: Mapping[str, Any] | None, scope: Scope) -> 
     """Check the URI; add the credentials and the idempotency key, unless the flow sets one."""
     check_uri(made.uri)
     made.auth = authenticate(policy, scope, made.headers)
-    made.headers.setdefault(IDEMPOTENCY_KEY, scope.attempt.key)
+    made.headers.setdefault(IDEMPOTENCY_KEY, scope.attempt.step_key)
     return made
 
 

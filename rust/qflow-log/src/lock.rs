@@ -35,7 +35,7 @@ impl Lock {
             .take(BYTES_MAX)
             .read_to_end(&mut last)?;
         let was_closed = was_closed(&last);
-        let same_boot = [line("open"), line("closed")]
+        let same_boot = [line("opened"), line("closed")]
             .iter()
             .any(|line| line.as_bytes() == last);
         Ok(Self {
@@ -47,7 +47,7 @@ impl Lock {
 
     /// Note that the log is open, durably: a write that is cut from now on is no corruption.
     pub fn note_open(&self) -> io::Result<()> {
-        self.note("open")?;
+        self.note("opened")?;
         self.file.sync_data()
     }
 
@@ -58,8 +58,9 @@ impl Lock {
 
     fn note(&self, state: &str) -> io::Result<()> {
         let line = line(state);
-        self.file.set_len(line.len() as u64)?;
-        self.file.write_all_at(line.as_bytes(), 0)
+        // Both states have one length: the second call changes nothing but for another's file.
+        self.file.write_all_at(line.as_bytes(), 0)?;
+        self.file.set_len(line.len() as u64)
     }
 }
 

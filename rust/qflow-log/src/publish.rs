@@ -97,6 +97,9 @@ impl Publisher {
                 }
             }
             state.next = next;
+            if state.builder.size() == state.compare_below {
+                self.write_partials(&state.builder, true)?;
+            }
             if stop.load(Ordering::Relaxed) {
                 return Err(LogError::Closed);
             }
@@ -120,9 +123,7 @@ impl Publisher {
         let Some(state) = &self.state else {
             return Ok(());
         };
-        for (tile, bytes) in state.builder.partials() {
-            write_tile(&self.path, tile, bytes, false)?;
-        }
+        self.write_partials(&state.builder, false)?;
         if head.note.as_bytes() == self.note {
             return Ok(());
         }
@@ -135,6 +136,11 @@ impl Publisher {
         self.published = head.checkpoint.clone();
         self.forget_partials();
         Ok(())
+    }
+
+    fn write_partials(&self, builder: &TileBuilder, compare: bool) -> Result<()> {
+        let mut partials = builder.partials();
+        partials.try_for_each(|(tile, bytes)| write_tile(&self.path, tile, bytes, compare))
     }
 
     fn forget_partials(&mut self) {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use qflow_core::log::{Frontier, Hash};
 
 use crate::frame::ALIGNMENT;
+use crate::tail::{SECTOR, is_zero};
 
 /// Segments of a log; an address has 32 bits for them and 32 for the place within.
 pub const SEGMENT_BYTES_MAX: u64 = 1 << 31;
@@ -81,6 +82,25 @@ impl SegmentHeader {
         } else {
             Err("a segment header of another form")
         }
+    }
+
+    /// Whether a crash explains a block that is no header: a sector that has part of one is zero.
+    pub fn is_torn(block: &[u8], log_id: u64) -> bool {
+        let Some(first) = block.get(..SECTOR) else {
+            return false;
+        };
+        let long = |at: usize| {
+            first[at..]
+                .first_chunk()
+                .map_or(0, |b| u64::from_le_bytes(*b))
+        };
+        let needed = FIXED + 32 * long(40).count_ones() as usize;
+        let cut = block
+            .chunks(SECTOR)
+            .take(needed.div_ceil(SECTOR))
+            .skip(1)
+            .any(is_zero);
+        is_zero(first) || (first.starts_with(MAGIC) && long(32) == log_id && cut)
     }
 }
 

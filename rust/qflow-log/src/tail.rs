@@ -79,7 +79,7 @@ impl Search<'_> {
         block: &[u8],
         why: Option<&'static str>,
     ) -> Result<Option<Tail>> {
-        let torn = block.chunks(SECTOR).any(is_zero);
+        let torn = SegmentHeader::is_torn(block, self.log_id);
         let mut bytes = vec![0; ALIGNMENT];
         read_up_to(file, &mut bytes, ALIGNMENT as u64)?;
         let frame = FrameHeader::parse(&bytes, address(number, ALIGNMENT as u64), self.log_id);
@@ -223,7 +223,7 @@ pub fn torn_bytes(active: &Active, log_id: u64) -> Result<u64> {
     let (length, torn) = match FrameHeader::parse(&rest, start, log_id) {
         Ok(header) => {
             let length = (header.length as usize).min(rest.len());
-            (length, rest[..length].chunks_exact(SECTOR).any(is_zero))
+            (length, rest[..length].chunks(SECTOR).any(is_zero))
         }
         Err(_) => (rest.len(), is_zero(&rest[..SECTOR])),
     };

@@ -218,7 +218,7 @@ impl<'a> Pass<'a> {
             return;
         }
         let over = self.place == Place::Over && number > 0;
-        if block.iter().all(|byte| *byte == 0) {
+        if is_zero(block) && bytes > 0 && bytes % ALIGNMENT as u64 == 0 {
             self.place = Place::Over;
             return;
         }
