@@ -95,7 +95,7 @@ async def test_form_is_encoded_when_the_header_says_so(make: Make, stub: Stub) -
 async def test_every_request_carries_the_idempotency_key(make: Make, stub: Stub) -> None:
     tried = http(f"{stub.url}/echo", method="post")
     seen = await output(make, tried)
-    assert seen["headers"]["idempotency-key"] == tried.key
+    assert seen["headers"]["idempotency-key"] == tried.step_key
 
 
 async def test_the_flow_may_set_its_own_idempotency_key(make: Make, stub: Stub) -> None:
