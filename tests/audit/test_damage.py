@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
+import tempfile
 import threading
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from qflow.audit import Index
+from qflow.audit import History, Index
 from qflow.errors import CorruptError, UnavailableError
 from tests.audit.chains import (
     NODE_CHAIN,
@@ -81,6 +84,35 @@ def test_a_damaged_index_is_made_anew_and_answers_the_same(
     index.close()
     assert [one.id for one in after[0]][1:] == [one.id for one in before[0]]
     assert after[4] == source.size
+
+
+flips = st.lists(st.tuples(st.integers(0, 2**20), st.integers(0, 255)), min_size=1, max_size=40)
+
+
+@given(flips)
+def test_no_byte_of_the_file_changes_an_answer(changes: list[tuple[int, int]]) -> None:
+    source = MemorySource()
+    some_of_each(source)
+    for number in range(10, 50):
+        begin(source, number, ("suspended", {"wake_at": number, "listen": ["a.b"]}))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "index.db"
+        index = Index(path)
+        index.catch_up(source)
+        before = everything(index)
+        index.close()
+        data = bytearray(path.read_bytes())
+        for place, value in changes:
+            data[place % len(data)] = value
+        path.write_bytes(data)
+        index = Index(path)
+        index.catch_up(source)
+        assert everything(index) == before
+        history = History(index, source)
+        for number in (*range(1, 7), *range(10, 50)):
+            entries = list(history.replay_source(chain_id(number)))
+            assert entries[0].value == {"n": number}
+        index.close()
 
 
 @pytest.mark.parametrize("how", ["zeros", "noise", "a table less"])

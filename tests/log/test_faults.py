@@ -118,7 +118,7 @@ def table(calls: Counter[str], full: bool) -> Iterator[tuple[str, int, str]]:
     """Each call, each time that it is made, each fault; or a few of those of a commit."""
     for name, count in sorted(calls.items()):
         if full or name in CALLS_OF_A_COMMIT:
-            for when in range(1, (count if full else min(count, 2)) + 1):
+            for when in range(1, count + 1) if full else sorted({1, min(count, 3), count}):
                 for fault in FAULTS:
                     yield name, when, fault
 

@@ -61,7 +61,6 @@ reduce .l[] as $x (0; . + $x.v)
 [foreach .l[] as $x (0; . + $x.v; [$x.k, .])]
 .l as [$p, $q] | $p.v + $q.v
 .l[0] as {k: $k, v: $v} | "\($k)=\($v)"
-[leaf_paths]
 [recurse(.[]?; true) | scalars] | length
 getpath(["a","b"])
 setpath(["a","q"]; 5) | .a.q

@@ -18,7 +18,7 @@ from qflow.errors import CorruptError
 COLUMNS: Final = """
 SELECT id, n.name, status, parent, started_at, updated_at, seq, wake_at, listens,
   snapshot_seq, problem, definition, crc
-FROM executions e JOIN names n ON n.code = e.flow"""
+FROM executions e LEFT JOIN names n ON n.code = e.flow"""
 """What `row_of` reads."""
 
 _ROW: Final = COLUMNS + " WHERE id = ?"

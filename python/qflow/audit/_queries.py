@@ -10,7 +10,7 @@ import msgspec
 from qflow import model
 from qflow.audit._project import COLUMNS, SCHEDULE, row_of
 from qflow.audit._projection import FINAL, Row
-from qflow.audit._tables import checked
+from qflow.audit._tables import ForeignError, checked
 from qflow.errors import ExecutionNotFoundError
 
 STATUSES: Final = ("running", "waiting", "paused", *FINAL.values())
@@ -105,11 +105,14 @@ def schedules(db: sqlite3.Connection) -> list[model.Schedule]:
 
 def places(db: sqlite3.Connection, chain: bytes, from_seq: int, limit: int) -> list[Place]:
     rows = db.execute(
-        "SELECT seq, idx, address, n.name, payload FROM records JOIN names n ON n.code = type"
+        "SELECT seq, idx, address, n.name, payload FROM records LEFT JOIN names n ON n.code = type"
         " WHERE chain = ? AND seq >= ? ORDER BY seq LIMIT ?",
         (chain, from_seq, limit),
     )
-    return [Place(*row) for row in rows]
+    found = [Place(*row) for row in rows]
+    if any(place.type is None for place in found):
+        raise ForeignError("a record's type is not known")
+    return found
 
 
 def ends(db: sqlite3.Connection, chain: bytes) -> tuple[int | None, int | None]:

@@ -90,7 +90,7 @@ class History:
                     seq, prev = seq + 1, entry.hash
                     left = None if left is None else left - 1
             if left != 0:
-                self._check_end(chain)
+                self._check_end(chain, seq)
         except (CorruptError, VerificationError) as error:
             if self._rebuilt:
                 raise
@@ -140,11 +140,14 @@ class History:
             raise CorruptError(f"chain {chain.hex()} has no record {seq - 1}")
         return _core.record_hash(read_at(self._source, before[0].address))
 
-    def _check_end(self, chain: bytes) -> None:
+    def _check_end(self, chain: bytes, seq: int) -> None:
         """A chain whose tail is missing here would be continued from the wrong place."""
         last, known = self._index.ends(chain)
         if known is not None and known != last:
             raise CorruptError(f"chain {chain.hex()} ends at {last}, its execution at {known}")
+        # Asked again: it may have grown since the last page.
+        if last is not None and last >= seq and not self._index.places(chain, seq, 1):
+            raise CorruptError(f"chain {chain.hex()} has no record {seq}, but {last}")
 
     def _search(self, cid: bytes) -> int | None:
         address, after = -1, 0

@@ -55,6 +55,11 @@ CREATE TABLE schedules (
 """
 
 
+_LOST: Final = """
+SELECT 1 FROM executions one
+WHERE NOT EXISTS (SELECT 1 FROM executions other WHERE other.id = one.id) LIMIT 1"""
+
+
 class ForeignError(Exception):
     """The file is not an index of this log as it was written. Never leaves `audit`."""
 
@@ -101,8 +106,7 @@ def check_executions(db: sqlite3.Connection) -> None:
     if found != "ok":
         raise ForeignError(found)
     # The check above does not look for the rows of a table without rowid by their key.
-    lost = "NOT EXISTS (SELECT 1 FROM executions other WHERE other.id = one.id)"
-    if db.execute(f"SELECT 1 FROM executions one WHERE {lost} LIMIT 1").fetchone():
+    if db.execute(_LOST).fetchone():
         raise ForeignError("an execution is not found by its id")
 
 

@@ -13,6 +13,7 @@ import anyio
 import msgspec
 
 from qflow import _core, model
+from qflow.api import record_document
 from qflow.audit import History, Index, Log, follow
 from qflow.audit._own import CLOSED, OPENED, OwnChain
 from qflow.clock import Clock, SystemClock
@@ -238,7 +239,7 @@ class Node:
         """The records of an execution behind number `after`, verified as they are read."""
         chain = model.id_bytes(self._full(execution))
         entries = self._history.records(chain, after=after, limit=limit, values=payloads)
-        return [_record(entry.index, entry.record, entry.value) for entry in entries]
+        return [record_document(entry.index, entry.record, entry.value) for entry in entries]
 
     async def pause(
         self, execution: str, *, actor: str = "local", reason: str | None = None
@@ -342,32 +343,3 @@ class Node:
         if self._bus.has_subscribers:
             for record in records:
                 self._bus.publish(record_event(_core.decode_record(record), source=self._key.did))
-
-
-def _record(index: int, record: Mapping[str, Any], value: Any) -> dict[str, Any]:
-    shown = {key: record.get(key) for key in ("seq", "type", "step", "attempt", "at", "actor")}
-    shown |= {"index": index, "meta": record["meta"]}
-    payload = record.get("payload")
-    shown["payload"] = None if payload is None else str(payload)
-    if value is not msgspec.UNSET:
-        shown["value"] = value
-    return shown
-
-
-def _alone(group: BaseException, inside: BaseException | None) -> BaseException:
-    """What the node's task groups were made to wrap: one error, or that of the `async with`.
-
-    Who writes `except ExecutionFailedError` around a node need not know of its tasks.
-    """
-    errors = list(_errors(group))
-    if inside is not None and errors == list(_errors(inside)):
-        return inside
-    return errors[0] if len(errors) == 1 else group
-
-
-def _errors(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for item in error.exceptions:
-            yield from _errors(item)
-    else:
-        yield error

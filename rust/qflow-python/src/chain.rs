@@ -24,7 +24,6 @@ type Fact<'py> = (
 );
 type Encoded<'py> = (Bound<'py, PyList>, Bound<'py, PyList>, Bound<'py, PyBytes>);
 
-
 fn refused(error: RecordError) -> PyErr {
     PyValueError::new_err(format!("a record: {error}"))
 }
@@ -47,7 +46,10 @@ fn encode_records<'py>(
     let (records, blocks) = (PyList::empty(py), PyList::empty(py));
     let (mut meta, mut seq, mut prev) = (Writer::with_capacity(128), seq, prev);
     for (kind, step, attempt, payload, said) in &facts {
-        let cid = payload.as_ref().map(|payload| block(&blocks, payload)).transpose()?;
+        let cid = payload
+            .as_ref()
+            .map(|payload| block(&blocks, payload))
+            .transpose()?;
         meta.clear();
         write(&mut meta, said, 1)?;
         let record = Record {
@@ -81,7 +83,10 @@ fn block(blocks: &Bound<'_, PyList>, payload: &Bound<'_, PyTuple>) -> PyResult<e
     let mut data = Writer::with_capacity(256);
     write(&mut data, &value, 0)?;
     if data.len() > BLOCK_BYTES_MAX {
-        let what = format!("a payload of {} bytes, at most {BLOCK_BYTES_MAX}", data.len());
+        let what = format!(
+            "a payload of {} bytes, at most {BLOCK_BYTES_MAX}",
+            data.len()
+        );
         return Err(PyValueError::new_err(what));
     }
     let cid = encoding::block_cid(data.as_slice());

@@ -3,9 +3,7 @@
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pyclass::CompareOp;
-use pyo3::types::{
-    PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyMapping, PyString, PyTuple,
-};
+use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyMapping, PyString, PyTuple};
 use qflow_core::encoding::{self as core, DEPTH_MAX, DecodeError, Item, Reader, Writer};
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -31,7 +29,10 @@ impl Cid {
 
 impl From<core::Cid> for Cid {
     fn from(parsed: core::Cid) -> Self {
-        Self { bytes: parsed.to_bytes(), parsed }
+        Self {
+            bytes: parsed.to_bytes(),
+            parsed,
+        }
     }
 }
 
@@ -46,9 +47,13 @@ impl Cid {
         if let Ok(bytes) = source.cast::<PyBytes>() {
             return Self::new(bytes.as_bytes());
         }
-        let text = source.cast::<PyString>().map_err(|_| PyTypeError::new_err("str or bytes"))?;
+        let text = source
+            .cast::<PyString>()
+            .map_err(|_| PyTypeError::new_err("str or bytes"))?;
         let text = text.to_str()?;
-        core::parse_cid_text(text).map(Self::from).ok_or_else(|| not_a_cid(text))
+        core::parse_cid_text(text)
+            .map(Self::from)
+            .ok_or_else(|| not_a_cid(text))
     }
 
     fn __bytes__(&self) -> &[u8] {
@@ -74,7 +79,10 @@ impl Cid {
     }
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> (Bound<'py, PyAny>, (Bound<'py, PyBytes>,)) {
-        (slf.get_type().into_any(), (PyBytes::new(slf.py(), &slf.get().bytes),))
+        (
+            slf.get_type().into_any(),
+            (PyBytes::new(slf.py(), &slf.get().bytes),),
+        )
     }
 
     #[getter]
@@ -138,7 +146,9 @@ pub fn write(out: &mut Writer, value: &Bound<'_, PyAny>, depth: usize) -> PyResu
         write_items(out, list.iter(), list.len(), depth)?;
     } else if let Ok(value) = value.cast::<PyFloat>() {
         if !out.float(value.value()) {
-            return Err(PyValueError::new_err("a float that is not finite has no encoding"));
+            return Err(PyValueError::new_err(
+                "a float that is not finite has no encoding",
+            ));
         }
     } else {
         write_rare(out, value, depth)?;
@@ -162,7 +172,9 @@ fn write_rare(out: &mut Writer, value: &Bound<'_, PyAny>, depth: usize) -> PyRes
         write_map(out, &copy, nested(depth)?)
     } else {
         let kind = value.get_type().name()?;
-        Err(PyTypeError::new_err(format!("a value of type {kind} has no encoding")))
+        Err(PyTypeError::new_err(format!(
+            "a value of type {kind} has no encoding"
+        )))
     }
 }
 
@@ -182,7 +194,9 @@ fn write_integer(out: &mut Writer, value: &Bound<'_, PyInt>) -> PyResult<()> {
     } else if let Ok(value) = value.call_method0("__invert__")?.extract::<u64>() {
         out.negative(value);
     } else {
-        return Err(PyValueError::new_err("an integer beyond 64 bits has no encoding"));
+        return Err(PyValueError::new_err(
+            "an integer beyond 64 bits has no encoding",
+        ));
     }
     Ok(())
 }
@@ -198,7 +212,11 @@ fn write_items<'py>(
         write(out, &item, depth)?;
         written += 1;
     }
-    if written == len { Ok(()) } else { Err(changed()) }
+    if written == len {
+        Ok(())
+    } else {
+        Err(changed())
+    }
 }
 
 /// Another thread may change a list between two of its items.
@@ -210,9 +228,9 @@ fn changed() -> PyErr {
 pub fn write_map(out: &mut Writer, map: &Bound<'_, PyDict>, depth: usize) -> PyResult<()> {
     let mut pairs = Vec::with_capacity(map.len());
     for (key, value) in map.iter() {
-        let key = key.cast_into::<PyString>().map_err(|_| {
-            PyTypeError::new_err("only text can be the key of a map")
-        })?;
+        let key = key
+            .cast_into::<PyString>()
+            .map_err(|_| PyTypeError::new_err("only text can be the key of a map"))?;
         pairs.push((key, value));
     }
     let mut sorted = Vec::with_capacity(pairs.len());

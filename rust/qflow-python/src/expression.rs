@@ -26,9 +26,13 @@ struct Expression {
 impl Expression {
     #[new]
     fn new(py: Python<'_>, source: &str, variables: Vec<String>) -> PyResult<Self> {
-        let inner = py.detach(|| core::Expression::new(source, &variables)).map_err(refused)?;
+        let inner = py
+            .detach(|| core::Expression::new(source, &variables))
+            .map_err(refused)?;
         let names = inner.variables().iter();
-        let variables = names.map(|name| PyString::intern(py, name).unbind()).collect();
+        let variables = names
+            .map(|name| PyString::intern(py, name).unbind())
+            .collect();
         Ok(Self { inner, variables })
     }
 
@@ -47,7 +51,11 @@ impl Expression {
         for name in &self.variables {
             bound.push(from_python(&variable(variables, name.bind(py))?, 0)?);
         }
-        match self.inner.evaluate(from_python(value, 0)?, bound).map_err(refused)? {
+        match self
+            .inner
+            .evaluate(from_python(value, 0)?, bound)
+            .map_err(refused)?
+        {
             Some(value) => to_python(py, &value),
             None => Ok(py.None().into_bound(py)),
         }
@@ -97,7 +105,9 @@ fn from_python(value: &Bound<'_, PyAny>, depth: usize) -> PyResult<Value> {
         return from_dict(&copy, nested(depth)?);
     }
     let kind = value.get_type().name()?;
-    Err(ExpressionError::new_err(format!("an expression cannot read a value of type {kind}")))
+    Err(ExpressionError::new_err(format!(
+        "an expression cannot read a value of type {kind}"
+    )))
 }
 
 fn nested(depth: usize) -> PyResult<usize> {
@@ -115,7 +125,9 @@ fn from_integer(value: &Bound<'_, PyInt>) -> PyResult<Value> {
     match value.extract::<i128>() {
         // The range that has an encoding: what goes in must be able to come out.
         Ok(wide) if (-(1 << 64)..1 << 64).contains(&wide) => Ok(Value::integer(wide)),
-        _ => Err(ExpressionError::new_err("an expression cannot read an integer beyond 64 bits")),
+        _ => Err(ExpressionError::new_err(
+            "an expression cannot read an integer beyond 64 bits",
+        )),
     }
 }
 
@@ -150,7 +162,9 @@ fn to_python<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>>
         Value::Wide(value) => value.into_pyobject(py)?.into_any(),
         Value::Float(value) if value.is_finite() => PyFloat::new(py, *value).into_any(),
         Value::Float(_) => {
-            return Err(ExpressionError::new_err("the result has a number that is not finite"));
+            return Err(ExpressionError::new_err(
+                "the result has a number that is not finite",
+            ));
         }
         Value::Text(text) => PyString::new(py, text).into_any(),
         Value::Array(items) => {

@@ -20,7 +20,11 @@ pub const GENESIS: [u8; 32] = [0; 32];
 /// once serves both.
 #[must_use]
 pub fn leaf_hash(record: &[u8]) -> [u8; 32] {
-    Sha256::new().chain_update([0]).chain_update(record).finalize().into()
+    Sha256::new()
+        .chain_update([0])
+        .chain_update(record)
+        .finalize()
+        .into()
 }
 
 /// Whether a record of this type is the last of its chain.

@@ -168,7 +168,11 @@ impl<'a> Fields<'a> {
 
     #[inline]
     fn exact(&mut self, bytes: &[u8], expected: &'static str) -> Result<(), RecordError> {
-        if self.0.skip_exact(bytes) { Ok(()) } else { self.refuse(expected) }
+        if self.0.skip_exact(bytes) {
+            Ok(())
+        } else {
+            self.refuse(expected)
+        }
     }
 
     #[inline]

@@ -12,7 +12,11 @@ pub enum ChainError {
     #[error("chain {}: begins with record {found}, not 0, or goes on after its end", hex(.chain))]
     Start { chain: [u8; 16], found: u64 },
     #[error("chain {}: record {found} where {expected} is due", hex(.chain))]
-    Seq { chain: [u8; 16], expected: u64, found: u64 },
+    Seq {
+        chain: [u8; 16],
+        expected: u64,
+        found: u64,
+    },
     #[error("chain {}: record {seq} does not name the one before by its hash", hex(.chain))]
     Prev { chain: [u8; 16], seq: u64 },
 }
@@ -73,7 +77,13 @@ impl Verifier {
             None => {
                 begins(record)?;
                 if !ends {
-                    self.heads.insert(record.chain, Head { next: 1, hash: leaf });
+                    self.heads.insert(
+                        record.chain,
+                        Head {
+                            next: 1,
+                            hash: leaf,
+                        },
+                    );
                 }
                 return Ok(());
             }

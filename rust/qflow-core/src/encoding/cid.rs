@@ -14,12 +14,18 @@ pub type CidBytes = [u8; 36];
 
 #[must_use]
 pub fn codec_code(name: &str) -> Option<u64> {
-    CODECS.iter().find(|(known, _)| *known == name).map(|(_, code)| *code)
+    CODECS
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, code)| *code)
 }
 
 #[must_use]
 pub fn codec_name(code: u64) -> Option<&'static str> {
-    CODECS.iter().find(|(_, known)| *known == code).map(|(name, _)| *name)
+    CODECS
+        .iter()
+        .find(|(_, known)| *known == code)
+        .map(|(name, _)| *name)
 }
 
 /// SHA-256.
@@ -40,7 +46,10 @@ pub fn block_cid(data: &[u8]) -> CidBytes {
 /// The CID of any block, by sha2-256.
 #[must_use]
 pub fn cid_of(data: &[u8], codec: u64) -> Option<Cid> {
-    Some(Cid::new_v1(codec, Multihash::wrap(SHA2_256, &digest(data)).ok()?))
+    Some(Cid::new_v1(
+        codec,
+        Multihash::wrap(SHA2_256, &digest(data)).ok()?,
+    ))
 }
 
 /// A CIDv1 that is wholly these bytes; None for anything else.

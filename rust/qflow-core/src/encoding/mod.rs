@@ -8,7 +8,9 @@ mod cid;
 mod reader;
 mod writer;
 
-pub use cid::{CidBytes, block_cid, cid_of, codec_code, codec_name, digest, is_cid, parse_cid, parse_cid_text};
+pub use cid::{
+    CidBytes, block_cid, cid_of, codec_code, codec_name, digest, is_cid, parse_cid, parse_cid_text,
+};
 pub use reader::{DecodeError, Item, Reader};
 pub use writer::Writer;
 

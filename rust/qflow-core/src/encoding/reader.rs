@@ -102,7 +102,10 @@ impl<'a> Reader<'a> {
             31 => return Err(self.refuse("indefinite length")),
             _ => return Err(self.refuse("reserved length")),
         };
-        let value = self.take(len)?.iter().fold(0, |value, byte| value << 8 | u64::from(*byte));
+        let value = self
+            .take(len)?
+            .iter()
+            .fold(0, |value, byte| value << 8 | u64::from(*byte));
         if value < least {
             return Err(self.refuse("not the shortest form of a number"));
         }
@@ -111,7 +114,11 @@ impl<'a> Reader<'a> {
 
     #[inline]
     fn argument(&mut self, info: u8) -> Result<u64, DecodeError> {
-        if info < 24 { Ok(u64::from(info)) } else { self.long_argument(info) }
+        if info < 24 {
+            Ok(u64::from(info))
+        } else {
+            self.long_argument(info)
+        }
     }
 
     /// The number of items that follow: each has at least one byte, so no length can claim more.
@@ -178,7 +185,10 @@ impl<'a> Reader<'a> {
             21 => Ok(Item::Bool(true)),
             22 => Ok(Item::Null),
             27 => {
-                let bits = self.take(8)?.iter().fold(0, |bits, byte| bits << 8 | u64::from(*byte));
+                let bits = self
+                    .take(8)?
+                    .iter()
+                    .fold(0, |bits, byte| bits << 8 | u64::from(*byte));
                 let value = f64::from_bits(bits);
                 if value.is_finite() {
                     Ok(Item::Float(value))

@@ -19,7 +19,10 @@ pub enum Overrun {
     Nesting,
     #[error("it keeps more than {LIVE_CONTEXTS_MAX} unfinished parts open")]
     Live,
-    #[error("a value is nested more than {} levels deep", crate::encoding::DEPTH_MAX)]
+    #[error(
+        "a value is nested more than {} levels deep",
+        crate::encoding::DEPTH_MAX
+    )]
     Depth,
     #[error("its evaluation failed within the jq engine")]
     Engine,
@@ -111,10 +114,14 @@ impl Place {
         METER.set(meter);
         if meter.live > LIVE_CONTEXTS_MAX {
             // The new place is dropped while unwinding, which evens out the count.
-            let _counted = Self { nesting: Cell::new(nesting) };
+            let _counted = Self {
+                nesting: Cell::new(nesting),
+            };
             overrun(Overrun::Live);
         }
-        Self { nesting: Cell::new(nesting) }
+        Self {
+            nesting: Cell::new(nesting),
+        }
     }
 
     /// One step of the program in this place.

@@ -27,7 +27,8 @@ fn wide(value: &Value) -> Option<i128> {
 }
 
 fn compare_floats(left: f64, right: f64) -> Ordering {
-    left.partial_cmp(&right).unwrap_or_else(|| right.is_nan().cmp(&left.is_nan()))
+    left.partial_cmp(&right)
+        .unwrap_or_else(|| right.is_nan().cmp(&left.is_nan()))
 }
 
 /// Exact: a float does not round the integer that it is compared with.
@@ -70,7 +71,9 @@ impl Ord for Value {
             // Keys decide first, and only then values.
             (Self::Object(left), Self::Object(right)) => {
                 charge(left.len().min(right.len()));
-                left.keys().cmp(right.keys()).then_with(|| left.values().cmp(right.values()))
+                left.keys()
+                    .cmp(right.keys())
+                    .then_with(|| left.values().cmp(right.values()))
             }
             _ if rank(self) == 2 && rank(other) == 2 => compare_numbers(self, other),
             _ => rank(self).cmp(&rank(other)),

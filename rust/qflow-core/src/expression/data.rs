@@ -11,9 +11,7 @@ use jaq_core::{DataT, Error, Exn, Lut, ValR, ValX};
 use super::budget::{Place, charge, charge_bytes, charge_read};
 use super::json::to_json;
 use super::map::Map;
-use super::value::{
-    Array, ITEM_BYTES, MEMBER_BYTES, NODE_BYTES, TEXT_BYTES, Text, Value,
-};
+use super::value::{Array, ITEM_BYTES, MEMBER_BYTES, NODE_BYTES, TEXT_BYTES, Text, Value};
 
 /// What jaq runs on: our values, in a context that counts.
 pub struct Kind;
@@ -80,7 +78,12 @@ impl From<Range<Option<Value>>> for Value {
 impl FromIterator<Value> for Value {
     fn from_iter<I: IntoIterator<Item = Value>>(items: I) -> Self {
         charge_bytes(NODE_BYTES);
-        Self::array(items.into_iter().inspect(|_| charge_bytes(ITEM_BYTES)).collect())
+        Self::array(
+            items
+                .into_iter()
+                .inspect(|_| charge_bytes(ITEM_BYTES))
+                .collect(),
+        )
     }
 }
 
@@ -119,7 +122,9 @@ impl jaq_core::ValT for Value {
         for (key, value) in pairs {
             charge_bytes(MEMBER_BYTES);
             let Value::Text(key) = key else {
-                return Err(Error::str(format_args!("an object cannot have the key {key}")));
+                return Err(Error::str(format_args!(
+                    "an object cannot have the key {key}"
+                )));
             };
             members.push((key, value));
         }
@@ -135,7 +140,11 @@ impl jaq_core::ValT for Value {
             Self::Object(map) => {
                 charge_bytes(MEMBER_BYTES * map.len());
                 let pairs: Vec<_> = map.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
-                Box::new(pairs.into_iter().map(|(key, value)| Ok((Self::Text(key), value))))
+                Box::new(
+                    pairs
+                        .into_iter()
+                        .map(|(key, value)| Ok((Self::Text(key), value))),
+                )
             }
             other => box_once(not_iterable(other)),
         }
@@ -256,6 +265,8 @@ impl jaq_std::ValT for Value {
 
     fn from_utf8_bytes(bytes: impl AsRef<[u8]> + Send + 'static) -> Self {
         charge_bytes(TEXT_BYTES + bytes.as_ref().len());
-        Self::Text(Text::from(String::from_utf8_lossy(bytes.as_ref()).into_owned()))
+        Self::Text(Text::from(
+            String::from_utf8_lossy(bytes.as_ref()).into_owned(),
+        ))
     }
 }

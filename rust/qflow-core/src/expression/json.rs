@@ -20,7 +20,8 @@ struct Output {
 impl Write for Output {
     fn write_str(&mut self, part: &str) -> fmt::Result {
         let Some(left) = self.left.checked_sub(part.len()) else {
-            self.text.push_str(&part[..part.floor_char_boundary(self.left)]);
+            self.text
+                .push_str(&part[..part.floor_char_boundary(self.left)]);
             return Err(fmt::Error);
         };
         self.left = left;
@@ -31,7 +32,10 @@ impl Write for Output {
 
 /// The compact JSON of a value, charged for.
 pub fn to_json(value: &Value) -> String {
-    let mut out = Output { text: String::new(), left: usize::MAX };
+    let mut out = Output {
+        text: String::new(),
+        left: usize::MAX,
+    };
     // Writing to a string cannot fail, and this one is large enough.
     let _ = write(&mut out, value);
     out.text
@@ -117,7 +121,10 @@ fn write_text(out: &mut Output, text: &str) -> fmt::Result {
 /// What error messages show of a value: its JSON, cut when it is long.
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut out = Output { text: String::new(), left: SHOWN_MAX };
+        let mut out = Output {
+            text: String::new(),
+            left: SHOWN_MAX,
+        };
         let cut = write(&mut out, self).is_err();
         f.write_str(&out.text)?;
         if cut { f.write_str("...") } else { Ok(()) }

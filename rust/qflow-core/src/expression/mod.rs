@@ -72,7 +72,10 @@ impl ExpressionError {
             Some((lines, last)) => (lines.matches('\n').count() + 2, last.chars().count() + 1),
             None => (1, before.chars().count() + 1),
         };
-        Self(format!("{}, line {line}, column {column}: {what}", quoted(source)))
+        Self(format!(
+            "{}, line {line}, column {column}: {what}",
+            quoted(source)
+        ))
     }
 
     fn failed(source: &str, what: &impl std::fmt::Display) -> Self {
@@ -114,7 +117,10 @@ impl Expression {
         } else {
             compile_apart(source, scope)
         }?;
-        Ok(Self { source: source.to_owned(), program })
+        Ok(Self {
+            source: source.to_owned(),
+            program,
+        })
     }
 
     /// Names of the variables that the source reads, without `$`.
@@ -133,7 +139,10 @@ impl Expression {
     ) -> Result<Option<Value>, ExpressionError> {
         let filter = &self.program.filter;
         let first = metered(|| {
-            let data = Data { lut: &filter.lut, place: Place::start() };
+            let data = Data {
+                lut: &filter.lut,
+                place: Place::start(),
+            };
             let context = Ctx::<Kind>::new(data, Vars::new(variables));
             let first = filter.id.run((context, value)).next()?;
             Some(first.map_err(|raised| match raised.get_err() {

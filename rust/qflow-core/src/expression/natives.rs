@@ -15,7 +15,11 @@ const DATE_FORMAT_BYTES_MAX: usize = 256;
 
 /// Every native function in reach of an expression; the first of a name and arity counts.
 pub fn all() -> impl Iterator<Item = Fun<Kind>> {
-    let ours = conversion().into_iter().chain(structure()).chain(text()).chain(regex::natives());
+    let ours = conversion()
+        .into_iter()
+        .chain(structure())
+        .chain(text())
+        .chain(regex::natives());
     let std = jaq_std::base_funs().chain(jaq_std::extra_funs());
     let std = std.map(|(name, arity, native)| match name {
         // Behind a definition that checks the format: see the prelude.
@@ -29,7 +33,8 @@ pub fn all() -> impl Iterator<Item = Fun<Kind>> {
 /// Whether a function is one of ours, and so hides jaq's definition of that name.
 pub fn is_ours(name: &str, arity: usize) -> bool {
     let ours = conversion().into_iter().chain(structure()).chain(text());
-    ours.into_iter().any(|(known, args, _)| known == name && args.len() == arity)
+    ours.into_iter()
+        .any(|(known, args, _)| known == name && args.len() == arity)
 }
 
 type Table = Vec<Filter<RunPtr<Kind>>>;
@@ -38,13 +43,21 @@ fn conversion() -> Table {
     vec![
         ("nan", v(0), |_| bome(Ok(Value::Float(f64::NAN)))),
         ("infinite", v(0), |_| bome(Ok(Value::Float(f64::INFINITY)))),
-        ("isnan", v(0), |cv| bome(number(&cv.1).map(|n| Value::Bool(n.is_nan())))),
+        ("isnan", v(0), |cv| {
+            bome(number(&cv.1).map(|n| Value::Bool(n.is_nan())))
+        }),
         ("type", v(0), |cv| bome(Ok(Value::text(cv.1.kind())))),
-        ("tojson", v(0), |cv| bome(Ok(Value::Text(to_json(&cv.1).into())))),
+        ("tojson", v(0), |cv| {
+            bome(Ok(Value::Text(to_json(&cv.1).into())))
+        }),
         ("fromjson", v(0), |cv| bome(parse(&cv.1, "JSON"))),
         ("tonumber", v(0), |cv| bome(to_number(cv.1))),
-        ("not", v(0), |cv| bome(Ok(Value::Bool(!jaq_core::ValT::as_bool(&cv.1))))),
-        ("date_format", v(1), |cv| unary(cv, |_, format| date_format(format))),
+        ("not", v(0), |cv| {
+            bome(Ok(Value::Bool(!jaq_core::ValT::as_bool(&cv.1))))
+        }),
+        ("date_format", v(1), |cv| {
+            unary(cv, |_, format| date_format(format))
+        }),
     ]
 }
 
@@ -54,7 +67,9 @@ fn structure() -> Table {
         ("keys", v(0), |cv| bome(keys(cv.1))),
         ("keys_unsorted", v(0), |cv| bome(keys(cv.1))),
         ("has", v(1), |cv| unary(cv, has)),
-        ("contains", v(1), |cv| unary(cv, |x, y| contains(&x, &y).map(Value::Bool))),
+        ("contains", v(1), |cv| {
+            unary(cv, |x, y| contains(&x, &y).map(Value::Bool))
+        }),
         ("indices", v(1), |cv| unary(cv, indices)),
         ("bsearch", v(1), |cv| unary(cv, bsearch)),
         ("delpaths", v(1), |cv| unary(cv, delete_paths)),
@@ -69,11 +84,15 @@ fn text() -> Table {
 }
 
 fn number(value: &Value) -> ValR<f64, Value> {
-    value.as_float().ok_or_else(|| Error::typ(value.clone(), "number"))
+    value
+        .as_float()
+        .ok_or_else(|| Error::typ(value.clone(), "number"))
 }
 
 fn parse(value: &Value, what: &str) -> ValR<Value> {
-    let text = value.as_text().ok_or_else(|| Error::typ(value.clone(), "string"))?;
+    let text = value
+        .as_text()
+        .ok_or_else(|| Error::typ(value.clone(), "string"))?;
     from_json(text).map_err(|why| Error::str(format_args!("{value} is not {what}: {why}")))
 }
 
@@ -82,9 +101,13 @@ fn to_number(value: Value) -> ValR<Value> {
         Value::Int(_) | Value::Wide(_) | Value::Float(_) => Ok(value),
         Value::Text(text) => match from_json(text) {
             Ok(number) if number.kind() == "number" && text.trim() == &**text => Ok(number),
-            _ => Err(Error::str(format_args!("{value} cannot be parsed as a number"))),
+            _ => Err(Error::str(format_args!(
+                "{value} cannot be parsed as a number"
+            ))),
         },
-        _ => Err(Error::str(format_args!("{value} cannot be parsed as a number"))),
+        _ => Err(Error::str(format_args!(
+            "{value} cannot be parsed as a number"
+        ))),
     }
 }
 
@@ -92,7 +115,9 @@ fn date_format(format: Value) -> ValR<Value> {
     match format.as_text() {
         // %Q names a zone, whose rules differ between machines.
         Some(text) if text.len() <= DATE_FORMAT_BYTES_MAX && !text.contains('Q') => Ok(format),
-        _ => Err(Error::str(format_args!("{format} is not a date format that is supported"))),
+        _ => Err(Error::str(format_args!(
+            "{format} is not a date format that is supported"
+        ))),
     }
 }
 
@@ -142,10 +167,14 @@ fn contains(whole: &Value, part: &Value) -> ValR<bool, Value> {
             every(part.iter(), within)
         }
         (Value::Object(whole), Value::Object(part)) => every(part.iter(), |(key, part)| {
-            whole.get(key).map_or(Ok(false), |member| contains(member, part))
+            whole
+                .get(key)
+                .map_or(Ok(false), |member| contains(member, part))
         }),
         _ if whole.kind() == part.kind() => Ok(whole == part),
-        _ => Err(Error::str(format_args!("{whole} and {part} cannot be checked for containing"))),
+        _ => Err(Error::str(format_args!(
+            "{whole} and {part} cannot be checked for containing"
+        ))),
     }
 }
 
@@ -153,7 +182,10 @@ fn some<T>(
     mut items: impl Iterator<Item = T>,
     mut test: impl FnMut(T) -> ValR<bool, Value>,
 ) -> ValR<bool, Value> {
-    items.try_fold(false, |found, item| Ok(found || test(item).unwrap_or(false)))
+    items.try_fold(
+        false,
+        |found, item| Ok(found || test(item).unwrap_or(false)),
+    )
 }
 
 fn every<T>(
@@ -207,10 +239,13 @@ fn delete_paths(value: Value, paths: Value) -> ValR<Value> {
     };
     let mut paths = Array::into_items(paths);
     paths.sort();
-    paths.iter().rev().try_fold(value, |value, path| match path {
-        Value::Array(path) => delete_path(value, path),
-        other => Err(Error::typ(other.clone(), "path (an array)")),
-    })
+    paths
+        .iter()
+        .rev()
+        .try_fold(value, |value, path| match path {
+            Value::Array(path) => delete_path(value, path),
+            other => Err(Error::typ(other.clone(), "path (an array)")),
+        })
 }
 
 fn delete_path(value: Value, path: &[Value]) -> ValR<Value> {
@@ -223,7 +258,11 @@ fn delete_path(value: Value, path: &[Value]) -> ValR<Value> {
     }
     let essential = jaq_core::path::Opt::Essential;
     let deleted = path::update_index(value, first, essential, |member| {
-        if rest.is_empty() { Ok(None) } else { Ok(delete_path(member, rest).map(Some)?) }
+        if rest.is_empty() {
+            Ok(None)
+        } else {
+            Ok(delete_path(member, rest).map(Some)?)
+        }
     });
     deleted.map_err(|why| match why.get_err() {
         Ok(why) => why,

@@ -122,13 +122,18 @@ pub fn split(text: &str, separator: &str) -> Value {
     };
     Value::array(match (text, separator) {
         ("", _) => Vec::new(),
-        (_, "") => text.chars().map(|letter| part(letter.encode_utf8(&mut [0; 4]))).collect(),
+        (_, "") => text
+            .chars()
+            .map(|letter| part(letter.encode_utf8(&mut [0; 4])))
+            .collect(),
         _ => text.split(separator).map(part).collect(),
     })
 }
 
 fn divide_by_zero(left: &Value, right: &Value) -> Error<Value> {
-    Error::str(format_args!("{left} and {right} cannot be divided: the divisor is zero"))
+    Error::str(format_args!(
+        "{left} and {right} cannot be divided: the divisor is zero"
+    ))
 }
 
 impl Div for Value {
@@ -177,7 +182,9 @@ impl Neg for Value {
 
     fn neg(self) -> Answer {
         match self.as_float() {
-            Some(_) => arithmetic(Self::Int(0), Math::Sub, self, i64::checked_sub, |l, r| l - r),
+            Some(_) => arithmetic(Self::Int(0), Math::Sub, self, i64::checked_sub, |l, r| {
+                l - r
+            }),
             None => Err(Error::typ(self, "number")),
         }
     }

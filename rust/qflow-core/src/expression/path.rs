@@ -36,7 +36,10 @@ pub fn index(value: Value, index: &Value) -> ValR<Value> {
         }
         (Value::Array(items), Value::Int(_) | Value::Float(_)) => {
             let at = position(index, items.len());
-            Ok(at.and_then(|at| items.get(at)).cloned().unwrap_or(Value::Null))
+            Ok(at
+                .and_then(|at| items.get(at))
+                .cloned()
+                .unwrap_or(Value::Null))
         }
         (Value::Array(items), Value::Array(part)) => Ok(indices_of(items, part)),
         _ => Err(Error::index(value, index.clone())),
@@ -48,7 +51,10 @@ pub fn indices_of(items: &[Value], part: &[Value]) -> Value {
     if part.is_empty() {
         return Value::Null;
     }
-    let at = items.windows(part.len()).enumerate().filter(|(_, window)| *window == part);
+    let at = items
+        .windows(part.len())
+        .enumerate()
+        .filter(|(_, window)| *window == part);
     at.map(|(at, _)| Value::from(at)).collect()
 }
 
@@ -87,7 +93,12 @@ pub fn slice(value: Value, range: Range<Option<&Value>>) -> ValR<Value> {
         Value::Text(text) => {
             charge_read(text.len() * 8);
             let part = positions(&range, text.chars().count())?;
-            Ok(text.chars().skip(part.start).take(part.len()).collect::<String>().into())
+            Ok(text
+                .chars()
+                .skip(part.start)
+                .take(part.len())
+                .collect::<String>()
+                .into())
         }
         other => Err(Error::typ(other, "array or string")),
     }
@@ -108,20 +119,28 @@ pub fn update_index<'a>(
         (Value::Null, Value::Text(_)) => {
             charge(NULL_STEP);
             let made = update_member(Rc::default(), index, change)?;
-            Ok(if made.is_empty() { Value::Null } else { Value::Object(made) })
+            Ok(if made.is_empty() {
+                Value::Null
+            } else {
+                Value::Object(made)
+            })
         }
         (Value::Null, Value::Int(_) | Value::Float(_)) => {
             charge(NULL_STEP);
             let made = update_item(Rc::default(), index, change)?;
-            Ok(if made.is_empty() { Value::Null } else { Value::Array(made) })
+            Ok(if made.is_empty() {
+                Value::Null
+            } else {
+                Value::Array(made)
+            })
         }
-        (Value::Object(map), Value::Text(_)) => update_member(map, index, change).map(Value::Object),
+        (Value::Object(map), Value::Text(_)) => {
+            update_member(map, index, change).map(Value::Object)
+        }
         (Value::Array(items), Value::Int(_) | Value::Float(_)) => {
             update_item(items, index, change).map(Value::Array)
         }
-        (value, _) => {
-            opt.fail(value, |value| Exn::from(Error::index(value, index.clone())))
-        }
+        (value, _) => opt.fail(value, |value| Exn::from(Error::index(value, index.clone()))),
     }
 }
 
@@ -130,7 +149,9 @@ fn update_member<'a>(
     key: &Value,
     change: impl FnOnce(Value) -> Result<Option<Value>, Exn<'a, Value>>,
 ) -> Result<Rc<Object>, Exn<'a, Value>> {
-    let Value::Text(key) = key else { return Ok(map) };
+    let Value::Text(key) = key else {
+        return Ok(map);
+    };
     charge_read(key.len());
     // The old value leaves its place, so that it has one owner and is changed without a copy.
     let old = match map.get(key) {
@@ -153,7 +174,9 @@ fn update_item<'a>(
 ) -> Result<Rc<Array>, Exn<'a, Value>> {
     let len = items.len();
     let Some(at) = position(index, len) else {
-        return Err(Exn::from(Error::str(format_args!("index {index} is before the array"))));
+        return Err(Exn::from(Error::str(format_args!(
+            "index {index} is before the array"
+        ))));
     };
     if at >= len {
         if let Some(new) = change(Value::Null)? {
@@ -193,6 +216,8 @@ pub fn update_slice<'a>(
         Some(other) => return Err(Exn::from(Error::typ(other, "array"))),
     };
     charge(items.len() + new.len());
-    Array::change(&mut items, |items| drop(items.splice(part, new.iter().cloned())));
+    Array::change(&mut items, |items| {
+        drop(items.splice(part, new.iter().cloned()))
+    });
     Ok(Value::Array(items))
 }

@@ -53,7 +53,9 @@ fn library() -> &'static Library {
         let jaq = jaq_core::defs().chain(jaq_std::defs());
         let jaq = jaq.filter(|def| !natives::is_ours(def.name, def.args.len()));
         // Later ones replace earlier ones of the same name.
-        jaq.chain(ours.unwrap_or_default()).map(|def| (signature(&def), def)).collect()
+        jaq.chain(ours.unwrap_or_default())
+            .map(|def| (signature(&def), def))
+            .collect()
     })
 }
 
@@ -61,9 +63,17 @@ fn library() -> &'static Library {
 pub fn compile(source: &str, scope: &[String]) -> Result<Program, ExpressionError> {
     let refuse = |at: &str, what: String| ExpressionError::refused(source, at, what);
     if source.len() > SOURCE_BYTES_MAX {
-        return Err(refuse(source, format!("it is longer than {SOURCE_BYTES_MAX} bytes")));
+        return Err(refuse(
+            source,
+            format!("it is longer than {SOURCE_BYTES_MAX} bytes"),
+        ));
     }
-    let too_deep = || refuse(source, format!("it is nested more than {SOURCE_DEPTH_MAX} deep"));
+    let too_deep = || {
+        refuse(
+            source,
+            format!("it is nested more than {SOURCE_DEPTH_MAX} deep"),
+        )
+    };
     if brackets(source) > SOURCE_DEPTH_MAX {
         return Err(too_deep());
     }
@@ -97,7 +107,10 @@ fn mentioned<'s>(
         Name::Variable(name) => drop(variables.insert(name)),
         Name::Function(name, arity) => drop(functions.insert((name, arity))),
     });
-    for name in variables.iter().chain(functions.iter().map(|(name, _)| name)) {
+    for name in variables
+        .iter()
+        .chain(functions.iter().map(|(name, _)| name))
+    {
         if REFUSED.contains(name) {
             let why = "its answer would not be the same when the history is replayed";
             let what = format!("{name} is not supported: {why}");
@@ -109,34 +122,38 @@ fn mentioned<'s>(
 
 fn parse(source: &str) -> Result<Term<&str>, ExpressionError> {
     let unreadable = || ExpressionError::refused(source, source, "it cannot be read".to_owned());
-    let mut tokens = Lexer::new(source).lex().map_err(|errors| match errors.first() {
-        Some((expected, rest)) => {
-            ExpressionError::refused(source, rest, format!("expected a {}", expected.as_str()))
-        }
-        None => unreadable(),
-    })?;
+    let mut tokens = Lexer::new(source)
+        .lex()
+        .map_err(|errors| match errors.first() {
+            Some((expected, rest)) => {
+                ExpressionError::refused(source, rest, format!("expected a {}", expected.as_str()))
+            }
+            None => unreadable(),
+        })?;
     if normalise(&mut tokens) > TOKENS_MAX {
         let what = format!("it has more than {TOKENS_MAX} words and signs");
         return Err(ExpressionError::refused(source, source, what));
     }
-    Parser::new(&tokens).parse(|parser| parser.term()).map_err(|errors| {
-        errors.first().map_or_else(unreadable, |(expected, found)| {
-            let expected = match expected.as_str() {
-                "nothing" => "the end",
-                expected => expected,
-            };
-            match found {
-                Some(Token(found, _)) => {
-                    let what = format!("expected {expected}, found {found:.40}");
-                    ExpressionError::refused(source, found, what)
+    Parser::new(&tokens)
+        .parse(|parser| parser.term())
+        .map_err(|errors| {
+            errors.first().map_or_else(unreadable, |(expected, found)| {
+                let expected = match expected.as_str() {
+                    "nothing" => "the end",
+                    expected => expected,
+                };
+                match found {
+                    Some(Token(found, _)) => {
+                        let what = format!("expected {expected}, found {found:.40}");
+                        ExpressionError::refused(source, found, what)
+                    }
+                    None => {
+                        let what = format!("expected {expected} before the end");
+                        ExpressionError::refused(source, &source[source.len()..], what)
+                    }
                 }
-                None => {
-                    let what = format!("expected {expected} before the end");
-                    ExpressionError::refused(source, &source[source.len()..], what)
-                }
-            }
+            })
         })
-    })
 }
 
 /// Brackets open at once, wherever they stand: the lexer recurses for each.
@@ -191,10 +208,20 @@ fn link<'s>(
     }
     let used = reach.seen;
     let natives = natives::all().filter(|(name, args, _)| used.contains(&(*name, args.len())));
-    let main = Def { name: MAIN, args: Vec::new(), body: main };
+    let main = Def {
+        name: MAIN,
+        args: Vec::new(),
+        body: main,
+    };
     let arena = Arena::default();
     let loaded = Loader::new(reach.defs.into_iter().chain([main]))
-        .load(&arena, File { code: MAIN, path: () })
+        .load(
+            &arena,
+            File {
+                code: MAIN,
+                path: (),
+            },
+        )
         .map_err(|_| ExpressionError::refused(source, source, "it cannot be read".to_owned()))?;
     let compiler = Compiler::default()
         .with_funs(natives)
@@ -222,7 +249,10 @@ fn undefined_name(
         }
         Undefined::Var => {
             let known: Vec<_> = scope.iter().map(|name| format!("${name}")).collect();
-            format!("there is no variable {name} here (there are: {})", known.join(", "))
+            format!(
+                "there is no variable {name} here (there are: {})",
+                known.join(", ")
+            )
         }
         _ => format!("there is no {} {name} here", undefined.as_str()),
     };
@@ -241,7 +271,9 @@ impl<'s> Reach<'s> {
         if !self.seen.insert((name, arity)) {
             return;
         }
-        let Some(def) = library().get(&(name, arity)) else { return };
+        let Some(def) = library().get(&(name, arity)) else {
+            return;
+        };
         names(&def.body, &mut |name| {
             if let Name::Function(name, arity) = name {
                 self.add(name, arity);

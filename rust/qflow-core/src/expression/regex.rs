@@ -47,14 +47,18 @@ fn pattern(source: &Value, flags: &Value, letters: usize) -> ValR<Pattern, Value
         };
         return pattern(source, &(flags.clone() + more.clone())?, letters);
     }
-    let text = source.as_text().ok_or_else(|| Error::typ(source.clone(), "string"))?;
+    let text = source
+        .as_text()
+        .ok_or_else(|| Error::typ(source.clone(), "string"))?;
     if text.len() > PATTERN_BYTES_MAX {
         let what = format_args!("a regular expression has at most {PATTERN_BYTES_MAX} bytes");
         return Err(Error::str(what));
     }
     let flags = match flags {
         Value::Null => "",
-        flags => flags.as_text().ok_or_else(|| Error::typ(flags.clone(), "string"))?,
+        flags => flags
+            .as_text()
+            .ok_or_else(|| Error::typ(flags.clone(), "string"))?,
     };
     let mut builder = RegexBuilder::new(text);
     builder.nest_limit(PATTERN_NESTING_MAX);
@@ -72,7 +76,12 @@ fn pattern(source: &Value, flags: &Value, letters: usize) -> ValR<Pattern, Value
     }
     let (regex, cost) = compile(&mut builder, letters)
         .map_err(|why| Error::str(format_args!("the regex {source} is refused: {why}")))?;
-    Ok(Pattern { regex, global, skips_empty, cost })
+    Ok(Pattern {
+        regex,
+        global,
+        skips_empty,
+        cost,
+    })
 }
 
 /// Compile within the smallest size that will do, which tells what matching costs.
@@ -94,9 +103,15 @@ fn compile(
 /// The parts of a text: what is between matches, the matches, or both.
 fn apply(mut cv: Cv<Kind>, between: bool, matches: bool) -> ValR<Value> {
     let (flags, source) = (cv.0.pop_var(), cv.0.pop_var());
-    let text = cv.1.as_text().ok_or_else(|| Error::typ(cv.1.clone(), "string"))?;
+    let text =
+        cv.1.as_text()
+            .ok_or_else(|| Error::typ(cv.1.clone(), "string"))?;
     let pattern = pattern(&source, &flags, text.len())?;
-    let mut letters = Letters { text, byte: 0, count: 0 };
+    let mut letters = Letters {
+        text,
+        byte: 0,
+        count: 0,
+    };
     let (mut parts, mut end) = (Vec::new(), 0);
     for captures in pattern.regex.captures_iter(text) {
         // The search for the next match may walk the rest of the text and come back.
@@ -141,7 +156,11 @@ fn groups(regex: &Regex, captures: &Captures, letters: &mut Letters) -> Value {
             None => group,
         }
     };
-    regex.capture_names().zip(captures.iter()).map(describe).collect()
+    regex
+        .capture_names()
+        .zip(captures.iter())
+        .map(describe)
+        .collect()
 }
 
 /// Counts letters up to a byte, going forward from match to match.

@@ -58,23 +58,19 @@ pub fn children<'a, 's>(term: &'a Term<&'s str>, visit: &mut dyn FnMut(&'a Term<
     }
 }
 
-fn part_terms<'a, 's>(
-    part: &'a Part<Term<&'s str>>,
-    visit: &mut dyn FnMut(&'a Term<&'s str>),
-) {
+fn part_terms<'a, 's>(part: &'a Part<Term<&'s str>>, visit: &mut dyn FnMut(&'a Term<&'s str>)) {
     match part {
         Part::Index(index) => visit(index),
         Part::Range(start, end) => start.iter().chain(end).for_each(visit),
     }
 }
 
-fn pattern_terms<'a, 's>(
-    pattern: &'a Pattern<&'s str>,
-    visit: &mut dyn FnMut(&'a Term<&'s str>),
-) {
+fn pattern_terms<'a, 's>(pattern: &'a Pattern<&'s str>, visit: &mut dyn FnMut(&'a Term<&'s str>)) {
     match pattern {
         Pattern::Var(_) => {}
-        Pattern::Arr(patterns) => patterns.iter().for_each(|inner| pattern_terms(inner, visit)),
+        Pattern::Arr(patterns) => patterns
+            .iter()
+            .for_each(|inner| pattern_terms(inner, visit)),
         Pattern::Obj(members) => {
             for (key, inner) in members {
                 visit(key);
@@ -126,10 +122,7 @@ pub fn wraps_itself<'s>(term: &Term<&'s str>) -> Option<&'s str> {
     find_wrapping(term, &mut Vec::new())
 }
 
-fn find_wrapping<'s>(
-    term: &Term<&'s str>,
-    around: &mut Vec<(&'s str, usize)>,
-) -> Option<&'s str> {
+fn find_wrapping<'s>(term: &Term<&'s str>, around: &mut Vec<(&'s str, usize)>) -> Option<&'s str> {
     match term {
         Term::Call(name, args) if around.contains(&(*name, args.len())) => return Some(name),
         Term::Def(defs, inner) => {
