@@ -148,7 +148,7 @@ def bench_concurrent(folder: Path, rounds: int) -> None:
 
 def chained(count: int) -> Iterator[list[bytes]]:
     """Real records in groups of 1,000: 1,000 chains, each of which gets one in each group."""
-    pad = {"frame": "x" * 8}
+    pad = {"frame": "x" * 66}
     prevs = [bytes(32)] * 1000
     for seq in range(count // 1000):
         group = []

@@ -94,8 +94,6 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
     """The number of its last record."""
     definition: str = ""
     """The CID of the flow's document."""
-    base: str | None = None
-    """The folder of the flow's file, when it had one."""
     parent: str | None = None
     """`id:frame` of the execution that waits for this one."""
     wake_at: int | None = None
@@ -113,7 +111,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     flow: str
     definition: str
     rule: Mapping[str, Any]
-    """The flow's `schedule` section: every, cron or after."""
+    """The flow's `schedule` section: every, cron or after; and `base`, the folder of its file."""
     since: int
     """When it was added."""
     fired_at: int | None = None

@@ -168,7 +168,7 @@ class Offline:
                 self._history = History(self._index, reader)
 
     def _restored(self, known: model.Execution, archive: Archive) -> Live:
-        flow = Flow(_core.decode(self._history.block(_core.Cid(known.definition))), base=known.base)
+        flow = Flow(_core.decode(self._history.block(_core.Cid(known.definition))))
         restored = replay(flow, known.id, archive.entries(known.id))
         live = Live(flow, known.definition, restored.state)
         live.seq, live.prev = restored.seq, restored.prev

@@ -45,6 +45,7 @@ def decide(flow: Flow, state: State, event: Event) -> Decision:
 def _created(turn: Turn, event: Event) -> bool:
     state, flow = turn.state, turn.flow
     state.started_at, state.input = event.at, event.value
+    state.base = event.meta.get("base")
     turn.record("created", payload=event.value, meta=event.meta)
     root = turn.open(0, "list", "/do", "/do", data={"key": 0})
     value = event.value

@@ -213,7 +213,7 @@ class Engine:
             input=frame.input,
             variables=Scope(live.flow, live.state, frame).frozen(),
             use=live.flow.document.get("use") or {},
-            base=live.flow.base,
+            base=live.state.base,
         )
 
     def _outcome(

@@ -7,7 +7,7 @@ when the facts behind it are durable. When the log fails, nothing more is decide
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import anyio
 import msgspec
@@ -23,6 +23,8 @@ from qflow.engine._replay import replay
 from qflow.engine._state import FINAL, Command, Event, State
 from qflow.errors import ExecutionStateError, PoisonedError, QflowError, ReplayError
 
+FLOWS_MAX: Final = 1024
+"""Flows kept ready; at the bound all go, and come back from the log as they are needed."""
 _log = structlog.get_logger(__name__)
 
 
@@ -212,7 +214,7 @@ class Ledger:
         data = _core.encode(flow.document)
         cid = _core.cid_of(data)
         text = str(cid)
-        self._flows[_key(text, flow.base)] = flow
+        self._remember(text, flow)
         if text in self._stored:
             return text, None
         if self.archive.block(text) is not None:
@@ -220,15 +222,20 @@ class Ledger:
             return text, None
         return text, (bytes(cid), data)
 
-    def flow_of(self, definition: str, base: str | None = None) -> Flow:
+    def flow_of(self, definition: str) -> Flow:
         """The flow of a definition's CID, from memory or from the log."""
-        key = _key(definition, base)
-        if (flow := self._flows.get(key)) is None:
+        if (flow := self._flows.get(definition)) is None:
             data = self.archive.block(definition)
             if data is None:
                 raise ReplayError(f"the log does not hold the flow {definition}")
-            flow = self._flows[key] = Flow(_core.decode(data), base=base)
+            flow = Flow(_core.decode(data))
+            self._remember(definition, flow)
         return flow
+
+    def _remember(self, definition: str, flow: Flow) -> None:
+        if len(self._flows) >= FLOWS_MAX:
+            self._flows.clear()
+        self._flows[definition] = flow
 
     def find(self, execution: str) -> Live | None:
         """An execution that is not over, brought into memory. Raises when its chain is not good."""
@@ -255,7 +262,7 @@ class Ledger:
         known = self.archive.execution(execution)
         if known is None or known.status in FINAL:
             return None
-        flow = self.flow_of(known.definition, known.base)
+        flow = self.flow_of(known.definition)
         restored = replay(flow, execution, self.archive.entries(execution))
         live = Live(flow, known.definition, restored.state)
         live.seq, live.prev = restored.seq, restored.prev
@@ -266,7 +273,3 @@ class Ledger:
         for command in timers(live.state):
             self.carry(live, command)
         return live
-
-
-def _key(definition: str, base: str | None) -> str:
-    return definition if base is None else f"{definition} {base}"

@@ -116,7 +116,7 @@ class Schedules:
         key = f"{flow.namespace}/{flow.name}"
         meta = {"key": key, "rule": rule}
         if flow.base is not None:
-            meta["base"] = flow.base
+            rule = meta["rule"] = {**rule, "base": flow.base}
         now = self._clock.now_ms()
         fact = Fact(kind="scheduled", payload=flow.document, meta=meta)
         await self._chain.append(rows([fact]), actor)

@@ -14,7 +14,7 @@ from qflow.errors import ReplayError
 
 VERSION: Final = 1
 _PLAIN: Final = ("id", "flow", "status", "started_at", "now", "next_id", "paused", "timeout_at",
-                 "parent")  # fmt: skip
+                 "base", "parent")  # fmt: skip
 _VALUES: Final = ("input", "context", "output", "problem")
 _FRAME_PLAIN: Final = ("id", "parent", "kind", "path", "where", "name", "entered_at", "attempt",
                        "timers", "running")  # fmt: skip

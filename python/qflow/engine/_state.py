@@ -69,6 +69,8 @@ class State(msgspec.Struct, kw_only=True):
     """What is still to be done without waiting: (operation, frame, value)."""
     paused: bool = False
     timeout_at: int | None = None
+    base: str | None = None
+    """The folder of the flow's file, for its relative `file:` resources."""
     parent: str | None = None
     """The execution and frame that wait for this one, as `id:frame`."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +31,7 @@ from qflow.engine import (
 from qflow.errors import ExecutionFailedError, ExecutionNotFoundError, FlowError
 from qflow.events import Bus, CloudEvent, record_event
 from qflow.node._archive import Archive
+from qflow.node._grouped import alone
 from qflow.node._library import Library
 from qflow.steps import Functions, Runner
 from qflow.steps import Limits as StepLimits
@@ -70,10 +71,10 @@ class Node:
                 await self._open(stack)
                 self._stack = stack.pop_all()
         except BaseExceptionGroup as group:
-            alone = _alone(group, None)
+            raised = alone(group, None)
         else:
             return self
-        raise alone
+        raise raised
 
     async def __aexit__(
         self,
@@ -84,10 +85,10 @@ class Node:
         try:
             return await self._stack.__aexit__(kind, error, trace)
         except BaseExceptionGroup as group:
-            alone = _alone(group, error)
-        if alone is error:
+            raised = alone(group, error)
+        if raised is error:
             return False
-        raise alone
+        raise raised
 
     async def _open(self, stack: AsyncExitStack) -> None:
         began = self._clock.now_ms()
@@ -335,7 +336,7 @@ class Node:
 
     def _scheduled_flow(self, schedule: model.Schedule) -> Flow:
         data = self._history.block(_core.Cid(schedule.definition))
-        return Flow(_core.decode(data))
+        return Flow(_core.decode(data), base=schedule.rule.get("base"))
 
     def _told(self, live: Live, records: Sequence[bytes]) -> None:
         if live.state.status in (Status.COMPLETED, Status.FAULTED, Status.ABORTED):

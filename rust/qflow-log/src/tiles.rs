@@ -60,13 +60,13 @@ impl TileBuilder {
         &self.tree
     }
 
-    /// Append a record; `full` is given each tile and bundle that it fills.
+    /// Append a record; `full` is given each tile and bundle that it fills, and may take it.
     #[inline]
     pub fn push<E>(
         &mut self,
         record: &[u8],
         leaf: Hash,
-        full: impl FnMut(Tile, &[u8]) -> Result<(), E>,
+        full: impl FnMut(Tile, &mut Vec<u8>) -> Result<(), E>,
     ) -> Result<(), E> {
         bundle_entry(&mut self.bundle, record);
         let levels = &mut self.levels;
@@ -82,11 +82,14 @@ impl TileBuilder {
         }
     }
 
-    fn flush<E>(&mut self, mut full: impl FnMut(Tile, &[u8]) -> Result<(), E>) -> Result<(), E> {
+    fn flush<E>(
+        &mut self,
+        mut full: impl FnMut(Tile, &mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
         let width = TILE_WIDTH as u16;
         let tile = |kind, index| Tile { kind, index, width };
         let bundles = self.size() / TILE_WIDTH as u64;
-        full(tile(TileKind::Entries, bundles - 1), &self.bundle)?;
+        full(tile(TileKind::Entries, bundles - 1), &mut self.bundle)?;
         self.bundle.clear();
         for (level, hashes) in (0u8..).zip(&mut self.levels) {
             if hashes.len() < TILE_WIDTH * 32 {

@@ -2,16 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender};
 
-use qflow_core::log::{Checkpoint, Tile, TileKind, VerifierKey, tile_width};
+use qflow_core::log::{Checkpoint, TILE_WIDTH, Tile, TileKind, VerifierKey, tile_width};
 
 use super::Findings;
 use crate::journal::spot;
 use crate::publish::CHECKPOINT;
-use crate::tiles::{LEVELS, partial_tiles};
+use crate::segment::read_up_to;
+use crate::tiles::partial_tiles;
+
+const NOT_THERE: &str = "a tile of records that are not there";
 
 /// Something to check.
 pub enum Job {
@@ -64,48 +67,44 @@ impl Checker<'_> {
     }
 
     fn check_tile(&mut self, tile: Tile, data: &[u8]) {
-        let level = match tile.kind {
-            TileKind::Hashes(level) => level,
-            TileKind::Entries => 0,
-        };
-        debug_assert!(usize::from(level) < LEVELS);
-        if tile.width == 256 {
-            let required = tile_width(level, tile.index, self.published) == 256;
-            self.compare(tile, data, required);
+        if usize::from(tile.width) == TILE_WIDTH {
+            self.compare(tile, data);
         }
+        let place = (tile.kind, tile.index);
+        let there = self.partials.remove(&place).unwrap_or_default();
         let needed = partial_tiles(self.published)
-            .find(|partial| (partial.kind, partial.index) == (tile.kind, tile.index));
-        let there = self
-            .partials
-            .remove(&(tile.kind, tile.index))
-            .unwrap_or_default();
-        if let Some(needed) = needed.filter(|needed| !there.contains(&needed.width)) {
-            if !self.was_republished() {
-                self.findings.add(needed.path(), "missing");
-            }
+            .find(|partial| (partial.kind, partial.index) == place)
+            .filter(|partial| !there.contains(&partial.width));
+        if let Some(needed) = needed.filter(|_| !self.was_republished()) {
+            self.findings.add(needed.path(), "missing");
         }
         for width in there {
             let partial = Tile { width, ..tile };
             match prefix(tile, data, width) {
-                Some(data) => self.compare(partial, data, false),
-                None => self
-                    .findings
-                    .add(partial.path(), "a tile of records that are not there"),
+                Some(data) => self.compare(partial, data),
+                None => self.findings.add(partial.path(), NOT_THERE),
             }
         }
     }
 
-    /// Compare a file with what it must be. One that no published tree needs may be absent, or cut
-    /// by a crash while it was written.
-    fn compare(&mut self, tile: Tile, data: &[u8], required: bool) {
+    /// Compare a file with what it must be. One that the published tree does not cover may be
+    /// absent, or cut by a crash while it was written.
+    fn compare(&mut self, tile: Tile, data: &[u8]) {
+        let level = match tile.kind {
+            TileKind::Hashes(level) => level,
+            TileKind::Entries => 0,
+        };
+        let width = usize::from(tile.width);
+        let published = tile_width(level, tile.index, self.published) >= width;
+        // A partial tile was there a moment ago: a running node has given it up.
+        let required = published && width == TILE_WIDTH;
         let path = tile.path();
-        let read = read_file(&self.path.join(&path), &mut self.buffer);
-        let published = required || tile.width < 256;
-        match read {
-            Ok(()) if self.buffer == data => {}
-            Ok(()) if !published && data.starts_with(&self.buffer) => {}
-            Ok(()) => self.findings.add(path, "not what follows from the journal"),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !required => {}
+        let read = read_file(&self.path.join(&path), data.len(), &mut self.buffer);
+        match read.map(|count| &self.buffer[..count]) {
+            Ok(found) if found == data => {}
+            Ok(found) if !published && data.starts_with(found) => {}
+            Ok(_) => self.findings.add(path, "not what follows from the journal"),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !required => {}
             Err(error) => self.findings.add(path, error.to_string()),
         }
     }
@@ -132,9 +131,10 @@ fn prefix(tile: Tile, data: &[u8], width: u16) -> Option<&[u8]> {
     data.get(..end)
 }
 
-fn read_file(path: &Path, buffer: &mut Vec<u8>) -> std::io::Result<()> {
-    buffer.clear();
-    // A tile is never longer than 256 of the longest entries: what is, is not one.
-    File::open(path)?.take(4 << 20).read_to_end(buffer)?;
-    Ok(())
+/// Read a file of `expected` bytes, and one byte more if there is one.
+fn read_file(path: &Path, expected: usize, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    if buffer.len() <= expected {
+        buffer.resize(expected + 1, 0);
+    }
+    read_up_to(&File::open(path)?, &mut buffer[..=expected], 0)
 }

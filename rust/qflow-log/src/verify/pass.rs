@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::convert::Infallible;
+use std::mem;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
@@ -359,9 +360,12 @@ impl<'a> Pass<'a> {
                 .add(format!("record {}", self.builder.size()), error.to_string());
         }
         let (jobs, spares) = (&self.jobs, &self.spares);
-        let pushed = self
-            .builder
-            .push(data, leaf, |tile, data| send(jobs, spares, tile, data));
+        let pushed = self.builder.push(data, leaf, |tile, data| {
+            let data = mem::replace(data, spare(spares));
+            // The checker ends after this thread does.
+            let _ = jobs.send(Job::Tile { tile, data });
+            Ok::<(), Infallible>(())
+        });
         debug_assert!(pushed.is_ok());
     }
 
@@ -408,7 +412,10 @@ impl<'a> Pass<'a> {
 
     fn finish(mut self) -> (Report, Findings) {
         for (tile, data) in self.builder.partials() {
-            let _ = send(&self.jobs, &self.spares, tile, data);
+            let _ = self.jobs.send(Job::Tile {
+                tile,
+                data: data.to_vec(),
+            });
         }
         let size = self.builder.size();
         match &self.published {
@@ -439,17 +446,4 @@ fn spare(spares: &Receiver<Vec<u8>>) -> Vec<u8> {
     let mut spare = spares.try_recv().unwrap_or_default();
     spare.clear();
     spare
-}
-
-fn send(
-    jobs: &SyncSender<Job>,
-    spares: &Receiver<Vec<u8>>,
-    tile: Tile,
-    data: &[u8],
-) -> std::result::Result<(), Infallible> {
-    let mut copy = spare(spares);
-    copy.extend_from_slice(data);
-    // The checker ends after this thread does.
-    let _ = jobs.send(Job::Tile { tile, data: copy });
-    Ok(())
 }

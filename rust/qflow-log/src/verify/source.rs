@@ -1,12 +1,13 @@
 //! Reading the journal ahead of who hashes it, in pieces that end between frames.
 
 use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender};
 
 use crate::frame::{ALIGNMENT, FrameHeader};
 use crate::journal::address;
-use crate::segment::{open_read, read_up_to};
+use crate::segment::open_read;
 
 /// Bytes that are read at once; a longer frame gets a longer piece.
 const PIECE_BYTES: usize = 1 << 20;
@@ -57,59 +58,62 @@ impl Source {
         let opened = opened.and_then(|file| Ok((file.metadata()?.len(), file)));
         let (bytes, file) = match opened {
             Ok(opened) => opened,
-            Err(error) => {
-                let at = address(number, 0);
-                return self.send(Piece::Failed {
-                    at,
-                    what: error.to_string(),
-                });
-            }
+            Err(error) => return self.fail(number, 0, &error),
         };
-        let header = self.read(&file, number, 0, ALIGNMENT, Vec::new())?;
+        let mut block = Vec::new();
+        if let Err(error) = fill(&file, &mut block, ALIGNMENT) {
+            return self.fail(number, 0, &error);
+        }
         self.send(Piece::Segment {
             number,
-            header,
+            header: block,
             bytes,
         })?;
-        let (mut at, mut carried) = (ALIGNMENT as u64, Vec::new());
+        let (mut at, mut data) = (ALIGNMENT as u64, self.spare());
         while at < bytes {
-            (at, carried) = self.piece(&file, number, at, bytes, carried)?;
+            let left = (bytes - at) as usize;
+            match fill(&file, &mut data, PIECE_BYTES.min(left)) {
+                Ok(()) if data.is_empty() => return Ok(()),
+                Ok(()) => (at, data) = self.piece(&file, number, at, left, data)?,
+                Err(error) => return self.fail(number, at, &error),
+            }
         }
         Ok(())
     }
 
-    /// Send the frames at `at`, or what is there instead. `carried` was read from there already.
+    fn fail(&self, number: u32, at: u64, error: &io::Error) -> Result<(), Stopped> {
+        self.send(Piece::Failed {
+            at: address(number, at),
+            what: error.to_string(),
+        })
+    }
+
+    /// Send the whole frames at the beginning of `data`, or what is there instead; what is left.
     fn piece(
         &self,
         file: &File,
         number: u32,
         at: u64,
-        bytes: u64,
-        carried: Vec<u8>,
+        left: usize,
+        mut data: Vec<u8>,
     ) -> Result<(u64, Vec<u8>), Stopped> {
-        let left = (bytes - at) as usize;
-        let data = self.read(file, number, at, PIECE_BYTES.min(left), carried)?;
-        if data.is_empty() {
-            return Ok((bytes, data));
-        }
         let start = address(number, at);
-        let (whole, next) = self.whole_frames(&data, start);
-        if whole == 0 && next > 0 && next <= left {
-            let data = self.read(file, number, at, next, data)?;
-            self.send(Piece::Frames { at: start, data })?;
-            return Ok((at + next as u64, Vec::new()));
+        let (mut whole, next) = self.whole_frames(&data, start);
+        let mut rest = self.spare();
+        if whole == 0 && (1..=left).contains(&next) {
+            // One frame that is longer than a piece.
+            if fill(file, &mut data, next).is_ok() && data.len() == next {
+                whole = next;
+            }
         }
-        if whole == 0 {
-            let count = data.len() as u64;
-            self.send(Piece::Rest { at: start, data })?;
-            return Ok((at + count, Vec::new()));
-        }
-        let mut carried = self.spare();
-        carried.extend_from_slice(&data[whole..]);
-        let mut data = data;
-        data.truncate(whole);
-        self.send(Piece::Frames { at: start, data })?;
-        Ok((at + whole as u64, carried))
+        let done = if whole == 0 { data.len() } else { whole };
+        rest.extend_from_slice(&data[done..]);
+        data.truncate(done);
+        self.send(match whole {
+            0 => Piece::Rest { at: start, data },
+            _ => Piece::Frames { at: start, data },
+        })?;
+        Ok((at + done as u64, rest))
     }
 
     /// Bytes of the whole frames at the beginning, and of the frame after them if one begins there.
@@ -130,31 +134,15 @@ impl Source {
         spare.clear();
         spare
     }
+}
 
-    /// Read until `data` has `count` bytes from `at` on.
-    fn read(
-        &self,
-        file: &File,
-        number: u32,
-        at: u64,
-        count: usize,
-        mut data: Vec<u8>,
-    ) -> Result<Vec<u8>, Stopped> {
-        let had = data.len().min(count);
-        data.resize(count, 0);
-        match read_up_to(file, &mut data[had..], at + had as u64) {
-            Ok(read) => data.truncate(had + read),
-            Err(error) => {
-                data.clear();
-                let at = address(number, at);
-                self.send(Piece::Failed {
-                    at,
-                    what: error.to_string(),
-                })?;
-            }
-        }
-        Ok(data)
-    }
+/// Read on until `data` has `count` bytes; fewer at the end of the file.
+fn fill(file: &File, data: &mut Vec<u8>, count: usize) -> io::Result<()> {
+    let missing = count.saturating_sub(data.len());
+    data.reserve_exact(missing);
+    // Into what is reserved, without writing zeros there first.
+    file.take(missing as u64).read_to_end(data)?;
+    Ok(())
 }
 
 /// Where the journal of a log is.

@@ -1,0 +1,103 @@
+"""One of the systems that are measured, in a process of its own, which waits until it is asked.
+
+    python -m benches.worker qflow|dbos FOLDER [DATABASE_URL]
+
+Each line on stdin, `{"callers": 16, "seconds": 2}`, is a round; its answer is a line on stdout:
+`{"flows": ..., "seconds": ..., "ms": [...]}`, with the time of each flow. Both systems run the same
+load: a flow of three steps that do nothing, durable, called and awaited.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+WARM_FLOWS = 100
+WARM_S = 0.3
+"""At the beginning of each round: caches of the machine, and what was due while it was stopped."""
+FLOW = """\
+document: {dsl: '1.0.3', namespace: bench, name: three, version: '1.0.0'}
+do:
+- one: {call: nothing}
+- two: {call: nothing}
+- three: {call: nothing}
+"""
+Run = Callable[[], Awaitable[Any]]
+
+
+async def drive(run: Run, callers: int, seconds: float) -> dict[str, Any]:
+    """Callers that start the next flow when theirs is over, until the time is up."""
+    took: list[float] = []
+    begun = time.perf_counter()
+
+    async def caller() -> None:
+        while (now := time.perf_counter()) - begun < seconds:
+            await run()
+            took.append((time.perf_counter() - now) * 1000)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(callers):
+            group.start_soon(caller)
+    return {"flows": len(took), "seconds": time.perf_counter() - begun, "ms": took}
+
+
+async def answer(run: Run) -> None:
+    for _ in range(WARM_FLOWS):
+        await run()
+    print("ready", flush=True)
+    while line := await anyio.to_thread.run_sync(sys.stdin.readline):
+        asked = json.loads(line)
+        await drive(run, asked["callers"], WARM_S)
+        print(json.dumps(await drive(run, asked["callers"], asked["seconds"])), flush=True)
+
+
+async def qflow(folder: str) -> None:
+    from qflow.config import Config
+    from qflow.engine import load_flow
+    from qflow.node import Node
+    from qflow.steps import Functions
+
+    async def nothing() -> None:
+        return None
+
+    functions = Functions()
+    functions.register("nothing", nothing)
+    async with Node(Config(home=Path(folder) / "home"), functions=functions) as node:
+        flow = load_flow(FLOW)
+        await answer(lambda: node.run(flow))
+
+
+async def dbos(folder: str, url: str | None = None) -> None:
+    from dbos import DBOS
+
+    # Its default database is a SQLite file in the working directory.
+    os.chdir(folder)
+    config = {"name": "bench", "log_level": "ERROR"}
+    DBOS(config=config if url is None else {**config, "system_database_url": url})
+
+    @DBOS.step()  # type: ignore[untyped-decorator,unused-ignore]
+    async def nothing() -> None:
+        return None
+
+    @DBOS.workflow()  # type: ignore[untyped-decorator,unused-ignore]
+    async def three() -> None:
+        await nothing()
+        await nothing()
+        await nothing()
+
+    DBOS.launch()
+    try:
+        await answer(three)
+    finally:
+        DBOS.destroy()
+
+
+if __name__ == "__main__":
+    anyio.run({"qflow": qflow, "dbos": dbos}[sys.argv[1]], *sys.argv[2:])

@@ -1,0 +1,56 @@
+//! Proofs that other people made, good and bad: tests/vectors/merkle.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use qflow_core::log::{Hash, verify_consistency, verify_inclusion};
+use serde_json::Value;
+
+fn cases(name: &str) -> Vec<Value> {
+    let path = format!("{}/../../tests/vectors/merkle/{name}.jsonl", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).expect("the vectors are there");
+    text.lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect()
+}
+
+/// A hash, if it has the length of one: what has another never gets to a proof.
+fn hash(value: &Value) -> Option<Hash> {
+    STANDARD.decode(value.as_str()?).ok()?.try_into().ok()
+}
+
+fn proof(case: &Value) -> Option<Vec<Hash>> {
+    let Some(hashes) = case["proof"].as_array() else {
+        return Some(Vec::new());
+    };
+    hashes.iter().map(hash).collect()
+}
+
+fn includes(case: &Value) -> Option<bool> {
+    let (index, size) = (case["leafIdx"].as_u64()?, case["treeSize"].as_u64()?);
+    let (leaf, root) = (hash(&case["leafHash"])?, hash(&case["root"])?);
+    Some(verify_inclusion(index, size, &leaf, &proof(case)?, &root).is_ok())
+}
+
+fn is_consistent(case: &Value) -> Option<bool> {
+    let (first, second) = (case["size1"].as_u64()?, case["size2"].as_u64()?);
+    let (old, new) = (hash(&case["root1"])?, hash(&case["root2"])?);
+    Some(verify_consistency(first, second, &proof(case)?, &old, &new).is_ok())
+}
+
+fn check(name: &str, accepts: fn(&Value) -> Option<bool>) {
+    let cases = cases(name);
+    assert!(cases.len() > 90, "{} cases", cases.len());
+    let wrong: Vec<String> = cases
+        .iter()
+        .filter(|case| case["wantErr"].as_bool() == Some(accepts(case).unwrap_or(false)))
+        .map(|case| format!("{} {}", case["case"], case))
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn holds_h18_inclusion_proofs_are_taken_and_refused_as_elsewhere() {
+    check("inclusion", includes);
+}
+
+#[test]
+fn holds_h18_consistency_proofs_are_taken_and_refused_as_elsewhere() {
+    check("consistency", is_consistent);
+}
