@@ -131,7 +131,9 @@ def bench_concurrent(folder: Path, rounds: int) -> None:
 
             for _ in range(rounds):
                 threads = [threading.Thread(target=work) for _ in range(count)]
-                took = seconds(lambda t=threads: [[one.start() for one in t], [o.join() for o in t]])
+                took = seconds(
+                    lambda t=threads: [[one.start() for one in t], [o.join() for o in t]]
+                )
                 figures.append(each * count / took)
             print(f"  {count:3} threads         {spread(figures)}")
         figures = []

@@ -1,4 +1,4 @@
-"""What all measurements share: figures side by side, targets, and what the machine's fsync costs."""
+"""What all measurements share: figures side by side, targets, and the cost of an fsync here."""
 
 from __future__ import annotations
 

@@ -114,3 +114,143 @@ class Expression:
         refusal, is the same on every machine. Objects have their keys in order. What comes out may
         share parts with what went in; neither may be changed after. Raises ExpressionError.
         """
+
+# The durable log: docs/formats/log.md
+
+def generate_vkey(origin: str, seed: bytes) -> str:
+    """Give the verifier key of a log (C2SP signed-note): its name, a short hash, its public key.
+
+    `seed` are the 32 bytes of an Ed25519 key. Raises ValueError for a name that is empty, longer
+    than 255 bytes, or has spaces or plus signs.
+    """
+
+@final
+class Log:
+    """The log of this node, open for writing: the only process that may.
+
+    Threads may share it. A fork of the process may not use it: every call raises LockedError there.
+    """
+
+    def __new__(
+        cls,
+        path: str,
+        *,
+        origin: str,
+        seed: bytes,
+        queue_bytes_max: int = 67108864,
+        segment_bytes: int = 67108864,
+    ) -> Log:
+        """Create or open the log in the folder `path`, which is made where it is missing.
+
+        Afterwards the files are as of the last whole commit: a write that a crash cut was never
+        acknowledged and is gone. `segment_bytes` (64 KiB to 2 GiB) is the size of the largest
+        journal file and bounds an append. Raises LockedError when another process has it,
+        CorruptError, having changed nothing, when the files are not what a crash can leave or are
+        another key's, ValueError and OSError.
+        """
+
+    @property
+    def size(self) -> int:
+        """Records that are durable."""
+
+    @property
+    def root(self) -> bytes:
+        """The root of the RFC 6962 tree of the durable records, 32 bytes."""
+
+    @property
+    def head(self) -> str:
+        """The signed head of the last commit (C2SP tlog-checkpoint)."""
+
+    @property
+    def vkey(self) -> str:
+        """The verifier key: what an outsider needs beside the files."""
+
+    def append(self, records: Sequence[bytes], blocks: Sequence[tuple[bytes, bytes]] = ()) -> int:
+        """Queue records, and blocks as (CID, data), as one atomic append; give its ticket.
+
+        Nothing is durable yet: `drain` says when it is, or why it never will be. Tickets count from
+        1. A record has 1 to 8,000 bytes, a block at most 2 MiB. Raises ValueError for other sizes,
+        BusyError when `queue_bytes_max` bytes or 2**20 undrained completions wait (nothing was
+        taken, try again later), PoisonedError after a failed write, LogError when closed.
+        """
+
+    def append_durable(
+        self, records: Sequence[bytes], blocks: Sequence[tuple[bytes, bytes]] = ()
+    ) -> int:
+        """Append as `append` does and return when it is durable: the index of the first record.
+
+        Releases the GIL. Callers that wait at the same time share a commit. Raises as `append`
+        does; after PoisonedError the append is in the log or not, and only opening it again says.
+        """
+
+    def fileno(self) -> int:
+        """Give a descriptor that is readable while completions wait to be drained."""
+
+    def drain(self, max: int = 1024) -> list[tuple[int, int, str | None]]:
+        """Take completions as (ticket, index of the first record, error or None), by ticket."""
+
+    def scan(
+        self, address: int, bytes_max: int
+    ) -> tuple[list[tuple[int, int, bytes]], list[tuple[bytes, int, int]], int]:
+        """Read durable commits from an address on, 0 being the beginning.
+
+        Gives records as (index, address, data), blocks as (CID, address, length of the data), and
+        the address to go on from, which is the same when there is no more. Reads whole commits:
+        at least one, and no more after `bytes_max` bytes. Raises CorruptError.
+        """
+
+    def read(self, address: int) -> bytes:
+        """Read the record or the data of the block at an address that `scan` gave.
+
+        Raises CorruptError, ValueError when nothing durable can be there.
+        """
+
+    def publish(self) -> None:
+        """Write the tiles and the `checkpoint` file of the present head, for others to read.
+
+        Happens by itself within a second or so of a commit. Raises CorruptError, and the log takes
+        no more writes, when the checkpoint is not the one that this log wrote.
+        """
+
+    def close(self) -> None:
+        """Commit what is queued, publish, and let go of the files. Again: does nothing.
+
+        A log that is dropped without it leaves its files as a killed process does.
+        """
+
+@final
+class LogReader:
+    """A log as another process sees it: no lock, no key. Sees up to the last whole commit."""
+
+    def __new__(cls, path: str) -> LogReader:
+        """Open the log in the folder `path`. Raises OSError when there is none."""
+
+    @property
+    def size(self) -> int:
+        """Records up to the last whole commit."""
+
+    @property
+    def head(self) -> str:
+        """The head of the last whole commit; its signature was not verified. Empty when none."""
+
+    def scan(
+        self, address: int, bytes_max: int
+    ) -> tuple[list[tuple[int, int, bytes]], list[tuple[bytes, int, int]], int]:
+        """Read commits as `Log.scan` does. The last of them may not be durable yet."""
+
+    def read(self, address: int) -> bytes:
+        """Read a record or block as `Log.read` does."""
+
+def verify_log(
+    path: str, vkey: str, progress: Callable[[int, int], object] | None = None
+) -> dict[str, Any]:
+    """Verify every byte of a log from its files and its public key. Changes nothing.
+
+    Gives `size`, `root`, `chains`, `heads` (commits), `blocks`, `absent` (payloads that are not in
+    the commit of the record which names them), `published` (size of the published tree),
+    `torn_bytes` (of a commit that a crash cut, never acknowledged), `bytes`, `findings` (a list of
+    {"where", "what"}; empty means that all was proven; at most 1,000) and `more_findings` (how many
+    beyond). `progress` is called with the bytes that are done and all of them; what it raises ends
+    the run. Raises ValueError for a malformed key, OSError and CorruptError only when there is no
+    log to read.
+    """

@@ -75,7 +75,7 @@ impl TileBuilder {
                 levels[level / 8].extend_from_slice(hash);
             }
         });
-        if self.size() % TILE_WIDTH as u64 == 0 {
+        if self.size().is_multiple_of(TILE_WIDTH as u64) {
             self.flush(full)
         } else {
             Ok(())

@@ -71,6 +71,7 @@ fn structure() -> Table {
             unary(cv, |x, y| contains(&x, &y).map(Value::Bool))
         }),
         ("indices", v(1), |cv| unary(cv, indices)),
+        ("reverse", v(0), |cv| bome(reverse(cv.1))),
         ("bsearch", v(1), |cv| unary(cv, bsearch)),
         ("delpaths", v(1), |cv| unary(cv, delete_paths)),
     ]
@@ -146,6 +147,7 @@ fn keys(value: Value) -> ValR<Value> {
 
 fn has(value: Value, key: Value) -> ValR<Value> {
     match (&value, &key) {
+        (Value::Null, Value::Text(_) | Value::Int(_) | Value::Float(_)) => Ok(false.into()),
         (Value::Object(map), Value::Text(key)) => Ok(map.get(key).is_some().into()),
         (Value::Array(items), key) if key.as_float().is_some() => {
             let at = key.as_float().unwrap_or(-1.0);
@@ -156,43 +158,40 @@ fn has(value: Value, key: Value) -> ValR<Value> {
 }
 
 fn contains(whole: &Value, part: &Value) -> ValR<bool, Value> {
+    if whole.kind() != part.kind() {
+        let what = format_args!("{whole} and {part} cannot be checked for containing");
+        return Err(Error::str(what));
+    }
+    Ok(holds(whole, part))
+}
+
+fn holds(whole: &Value, part: &Value) -> bool {
     charge(1);
     match (whole, part) {
         (Value::Text(whole), Value::Text(part)) => {
             charge_read(8 * (whole.len() + part.len()));
-            Ok(whole.contains(&**part))
+            whole.contains(&**part)
         }
         (Value::Array(whole), Value::Array(part)) => {
-            let within = |part| some(whole.iter(), |item| contains(item, part));
-            every(part.iter(), within)
+            part.iter().all(|part| whole.iter().any(|item| holds(item, part)))
         }
-        (Value::Object(whole), Value::Object(part)) => every(part.iter(), |(key, part)| {
-            whole
-                .get(key)
-                .map_or(Ok(false), |member| contains(member, part))
-        }),
-        _ if whole.kind() == part.kind() => Ok(whole == part),
-        _ => Err(Error::str(format_args!(
-            "{whole} and {part} cannot be checked for containing"
-        ))),
+        (Value::Object(whole), Value::Object(part)) => part
+            .iter()
+            .all(|(key, part)| whole.get(key).is_some_and(|member| holds(member, part))),
+        _ => whole == part,
     }
 }
 
-fn some<T>(
-    mut items: impl Iterator<Item = T>,
-    mut test: impl FnMut(T) -> ValR<bool, Value>,
-) -> ValR<bool, Value> {
-    items.try_fold(
-        false,
-        |found, item| Ok(found || test(item).unwrap_or(false)),
-    )
-}
-
-fn every<T>(
-    mut items: impl Iterator<Item = T>,
-    mut test: impl FnMut(T) -> ValR<bool, Value>,
-) -> ValR<bool, Value> {
-    items.try_fold(true, |so_far, item| Ok(so_far && test(item)?))
+fn reverse(value: Value) -> ValR<Value> {
+    match value {
+        Value::Null => Ok(Value::array(Vec::new())),
+        Value::Text(text) => Ok(text.chars().rev().collect::<String>().into()),
+        Value::Array(mut items) => {
+            Array::change(&mut items, |items| items.reverse());
+            Ok(Value::Array(items))
+        }
+        other => Err(Error::typ(other, "array or string")),
+    }
 }
 
 fn indices(value: Value, part: Value) -> ValR<Value> {
@@ -271,9 +270,7 @@ fn delete_path(value: Value, path: &[Value]) -> ValR<Value> {
 }
 
 fn join(value: Value, separator: Value) -> ValR<Value> {
-    let Value::Array(items) = value else {
-        return Err(Error::typ(value, "array"));
-    };
+    let items = jaq_core::ValT::values(value).collect::<ValR<Vec<_>, _>>()?;
     if items.is_empty() {
         return Ok(Value::text(""));
     }

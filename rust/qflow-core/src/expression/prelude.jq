@@ -53,10 +53,11 @@ def strftime($format): date_format($format) as $f | strftime_in_utc($f);
 
 # Formatting
 def @json: tojson;
-def @csv: [.[] | if type == "string" then "\"" + (split("\"") | join("\"\"")) + "\""
+def row_of_cells: if type == "array" then . else error("\(type) is no row, only an array is") end;
+def @csv: row_of_cells | [.[] | if type == "string" then "\"" + (split("\"") | join("\"\"")) + "\""
   elif type == "array" or type == "object" then error("\(type) cannot be in a csv row")
   elif . == null then "" else tostring end] | join(",");
-def @tsv: [.[] | if type == "string" then split("\\") | join("\\\\") | split("\t") | join("\\t")
+def @tsv: row_of_cells | [.[] | if type == "string" then split("\\") | join("\\\\") | split("\t") | join("\\t")
     | split("\n") | join("\\n") | split("\r") | join("\\r")
   elif type == "array" or type == "object" then error("\(type) cannot be in a tsv row")
   elif . == null then "" else tostring end] | join("\t");

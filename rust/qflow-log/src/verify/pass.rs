@@ -219,7 +219,7 @@ impl<'a> Pass<'a> {
             return;
         }
         let over = self.place == Place::Over && number > 0;
-        if is_zero(block) && bytes > 0 && bytes % ALIGNMENT as u64 == 0 {
+        if is_zero(block) && bytes > 0 && bytes.is_multiple_of(ALIGNMENT as u64) {
             self.place = Place::Over;
             return;
         }
