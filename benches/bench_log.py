@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import resource
+import select
 import shutil
 import sqlite3
 import statistics
@@ -18,7 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from qflow import _core
@@ -26,6 +27,7 @@ from qflow import _core
 ORIGIN = "bench.example/log"
 SEED = bytes(32)
 GROUPS = (1, 10, 100, 1000)
+FLYING_MAX = 256
 RECORD_BYTES = 300
 
 
@@ -52,7 +54,7 @@ def fsync_us(folder: Path, count: int = 50) -> list[float]:
             os.pwrite(handle.fileno(), block, at * 4096)
             os.fdatasync(handle.fileno())
 
-        took = [seconds(lambda at=at: commit(at)) * 1e6 for at in range(count)]
+        took = [seconds(partial(commit, at)) * 1e6 for at in range(count)]
     file.unlink()
     return took
 
@@ -90,8 +92,16 @@ class Sqlite:
         self.db.close()
 
 
+def append_often(one: Ours | Sqlite, records: list[bytes], times: int) -> None:
+    for _ in range(times):
+        one.append(records)
+
+
 def bench_appends(folder: Path, rounds: int) -> None:
-    both = {"qflow": Ours(folder / "ours"), "sqlite": Sqlite(folder / "sqlite")}
+    both: dict[str, Ours | Sqlite] = {
+        "qflow": Ours(folder / "ours"),
+        "sqlite": Sqlite(folder / "sqlite"),
+    }
     print(f"appends of {RECORD_BYTES}-byte records, durable, one caller: records/s")
     for group in GROUPS:
         records = [os.urandom(RECORD_BYTES) for _ in range(group)]
@@ -101,12 +111,8 @@ def bench_appends(folder: Path, rounds: int) -> None:
         for _ in range(rounds):
             costs += fsync_us(folder)
             for name, one in both.items():
-
-                def work(one: Ours | Sqlite = one) -> None:
-                    for _ in range(times):
-                        one.append(records)
-
-                figures[name].append(group * times / seconds(work))
+                took = seconds(partial(append_often, one, records, times))
+                figures[name].append(group * times / took)
         for name, found in figures.items():
             print(f"  group {group:5} {name:8} {spread(found)}")
         paired = [a / b for a, b in zip(figures["qflow"], figures["sqlite"], strict=True)]
@@ -116,36 +122,40 @@ def bench_appends(folder: Path, rounds: int) -> None:
         one.close()
 
 
+def append_queued(log: _core.Log, group: list[bytes], times: int) -> None:
+    """Many appends in flight, as the engine has them: each is atomic, and durable when drained."""
+    left, flying = times, 0
+    while left or flying:
+        while left and flying < FLYING_MAX:
+            log.append(group)
+            left, flying = left - 1, flying + 1
+        select.select([log.fileno()], [], [])
+        flying -= len(log.drain(FLYING_MAX))
+
+
+def append_by_threads(ours: Ours, record: bytes, count: int, times: int) -> None:
+    work = partial(append_often, ours, [record], times // count)
+    threads = [threading.Thread(target=work) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
 def bench_concurrent(folder: Path, rounds: int) -> None:
-    """Appends of one record: from threads that wait, and from one caller that does not."""
-    print("appends of one record: records/s")
-    with closing(Ours(folder / "concurrent")) as ours:
-        record = os.urandom(RECORD_BYTES)
-        for count in (4, 16, 64):
-            each = 4000 // count
-            figures = []
-
-            def work(each: int = each) -> None:
-                for _ in range(each):
-                    ours.append([record])
-
-            for _ in range(rounds):
-                threads = [threading.Thread(target=work) for _ in range(count)]
-                took = seconds(
-                    lambda t=threads: [[one.start() for one in t], [o.join() for o in t]]
-                )
-                figures.append(each * count / took)
-            print(f"  {count:3} threads         {spread(figures)}")
-        figures = []
-        for _ in range(rounds):
-
-            def queue() -> None:
-                last = [ours.log.append([record]) for _ in range(20_000)][-1]
-                while not any(ticket == last for ticket, _, _ in ours.log.drain(1 << 20)):
-                    pass
-
-            figures.append(20_000 / seconds(queue))
-        print(f"  queued, 1 thread    {spread(figures)}")
+    print(f"durable appends, up to {FLYING_MAX} in flight: records/s")
+    ours = Ours(folder / "concurrent")
+    for group in GROUPS:
+        records = [os.urandom(RECORD_BYTES) for _ in range(group)]
+        times = 200_000 // group if group > 1 else 40_000
+        took = [seconds(partial(append_queued, ours.log, records, times)) for _ in range(rounds)]
+        print(f"  group {group:5} qflow    {spread([group * times / one for one in took])}")
+    print("durable appends of one record by threads that wait: records/s")
+    for count in (4, 16, 64):
+        work = partial(append_by_threads, ours, os.urandom(RECORD_BYTES), count, 4096)
+        figures = [4096 / seconds(work) for _ in range(rounds)]
+        print(f"  {count:3} threads  qflow    {spread(figures)}")
+    ours.close()
 
 
 def chained(count: int) -> Iterator[list[bytes]]:
@@ -196,7 +206,7 @@ def verify_apart(path: Path, vkey: str, size: int, rounds: int) -> str:
         figures = []
         for _ in range(rounds):
             found: dict[str, object] = {}
-            took = seconds(lambda f=found: f.update(_core.verify_log(str(path), vkey)))
+            took = seconds(lambda: found.update(_core.verify_log(str(path), vkey)))  # noqa: B023
             assert (found["size"], found["findings"]) == (size, []), found
             figures.append(size / took)
         used = resource.getrusage(resource.RUSAGE_SELF)

@@ -14,6 +14,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -76,5 +77,7 @@ async def reopen(home: str) -> dict[str, Any]:
         return {"ready_s": ready, "bytes": memory_bytes(), "waiting": waiting(node)}
 
 
+DOES: dict[str, Callable[..., Awaitable[dict[str, Any]]]] = {"fill": fill, "open": reopen}
+
 if __name__ == "__main__":
-    print(json.dumps(anyio.run({"fill": fill, "open": reopen}[sys.argv[1]], *sys.argv[2:])))
+    print(json.dumps(anyio.run(DOES[sys.argv[1]], *sys.argv[2:])))

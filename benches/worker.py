@@ -99,5 +99,7 @@ async def dbos(folder: str, url: str | None = None) -> None:
         DBOS.destroy()
 
 
+SYSTEMS: dict[str, Callable[..., Awaitable[None]]] = {"qflow": qflow, "dbos": dbos}
+
 if __name__ == "__main__":
-    anyio.run({"qflow": qflow, "dbos": dbos}[sys.argv[1]], *sys.argv[2:])
+    anyio.run(SYSTEMS[sys.argv[1]], *sys.argv[2:])

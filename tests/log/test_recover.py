@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from qflow import _core
 from qflow.errors import CorruptError
 from tests.log.logs import (
     BLOCK,
@@ -216,3 +217,12 @@ def crash_before_first_frame(path: Path, used: Path) -> int:
     write_log(before, base)
     shutil.copy(before / "checkpoint", path / "checkpoint")
     return base
+
+
+def test_a_reader_does_not_pass_damage(path: Path) -> None:
+    write_log(path, 40)
+    [file, *_] = segments(path)
+    early = list(frame_starts(file))[1]
+    change_byte(file, early + 60)
+    with pytest.raises(CorruptError):
+        read_all(_core.LogReader(str(path)))

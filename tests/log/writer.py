@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 from pathlib import Path
 
@@ -23,9 +24,8 @@ def main(path: Path) -> None:
     for number in range(log.size // 3, APPENDS):
         if number % 2:
             log.append(append_of(number))
-            while not (done := log.drain()):
-                os.sched_yield()
-            [(_, first, error)] = done
+            select.select([log.fileno()], [], [])
+            [(_, first, error)] = log.drain()
             if error:
                 raise OSError(error)
         else:

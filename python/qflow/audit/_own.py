@@ -11,6 +11,7 @@ from qflow.audit._index import Index
 from qflow.audit._log import Log
 from qflow.audit._read import GENESIS, History
 from qflow.clock import Clock
+from qflow.errors import BusyError
 
 OPENED: Final = "q.qflow.history.opened.v1"
 CLOSED: Final = "q.qflow.history.closed.v1"
@@ -58,11 +59,13 @@ class OwnChain:
         self._seq = -1 if last is None else last.seq
         self._prev = GENESIS if last is None else last.hash
         self._at = 0 if last is None else int(last.record["at"])
+        self._before = (self._seq, self._prev)
 
     def records(
         self, rows: Sequence[Row], actor: str
     ) -> tuple[list[bytes], list[tuple[bytes, bytes]]]:
-        """The next records, with their payload blocks. They must go to the log at once."""
+        """The next records, with their payload blocks. They must go to the log at once, or be
+        taken back."""
         self._at = max(self._at, self._clock.now_ms())
         records, blocks, prev = _core.encode_records(
             self._chain,
@@ -76,9 +79,18 @@ class OwnChain:
             self._identity.epoch,
             rows,
         )
+        self._before = (self._seq, self._prev)
         self._seq, self._prev = self._seq + len(records), prev
         return records, blocks
 
+    def take_back(self) -> None:
+        """The log did not take what `records` made last: the chain is where it was."""
+        self._seq, self._prev = self._before
+
     async def append(self, rows: Sequence[Row], actor: str) -> None:
-        """Add records to the chain. Durable on return."""
-        await self._log.append(*self.records(rows, actor))
+        """Add records to the chain. Durable on return. Raises BusyError; then nothing was added."""
+        try:
+            await self._log.append(*self.records(rows, actor))
+        except BusyError:
+            self.take_back()
+            raise

@@ -16,6 +16,7 @@ from qflow.errors import StepError
 
 _log = structlog.get_logger(__name__)
 Outcome = Callable[[str, int, Any, dict[str, Any] | None], None]
+Make = Callable[[], model.Attempt | None]
 
 
 class Attempts:
@@ -24,7 +25,7 @@ class Attempts:
     def __init__(self, runner: Runner, done: Outcome, in_flight_max: int) -> None:
         self._runner, self._done, self._max = runner, done, in_flight_max
         self._waiting: deque[tuple[str, int]] = deque()
-        self._made: dict[tuple[str, int], Callable[[], model.Attempt]] = {}
+        self._made: dict[tuple[str, int], Make] = {}
         self._scopes: dict[tuple[str, int], anyio.CancelScope] = {}
         self._group: TaskGroup | None = None
 
@@ -33,8 +34,11 @@ class Attempts:
         self._group = group
         self._fill()
 
-    def ask(self, execution: str, frame: int, make: Callable[[], model.Attempt]) -> None:
-        """Run an attempt, unless this very one is asked for or under way already."""
+    def ask(self, execution: str, frame: int, make: Make) -> None:
+        """Run an attempt, unless this very one is asked for or under way already.
+
+        It is made when its turn comes. None: nobody wants it any more.
+        """
         key = (execution, frame)
         if key in self._made or key in self._scopes:
             return
@@ -57,14 +61,14 @@ class Attempts:
                 scope = self._scopes[key] = anyio.CancelScope()
                 self._group.start_soon(self._run, key, make, scope)
 
-    async def _run(
-        self, key: tuple[str, int], make: Callable[[], model.Attempt], scope: anyio.CancelScope
-    ) -> None:
+    async def _run(self, key: tuple[str, int], make: Make, scope: anyio.CancelScope) -> None:
         value: Any = None
         problem: dict[str, Any] | None = None
+        attempt: model.Attempt | None = None
         with scope:
             try:
-                value = await self._runner.run(make())
+                if (attempt := make()) is not None:
+                    value = await self._runner.run(attempt)
             except StepError as error:
                 problem = error.problem
             except Exception as error:  # noqa: BLE001 - one attempt must not stop the node
@@ -75,7 +79,7 @@ class Attempts:
         if self._scopes.get(key) is scope:
             del self._scopes[key]
             self._fill()
-            if not scope.cancelled_caught:
+            if not scope.cancelled_caught and (attempt is not None or problem is not None):
                 self._done(*key, value, problem)
         else:
             self._fill()

@@ -14,6 +14,7 @@ from qflow.engine._metadata import check_metadata
 from qflow.engine._problems import Findings, did_you_mean
 from qflow.engine._walk import Place, part
 from qflow.errors import ExpressionError, FlowError
+from qflow.model import pointer_token
 
 DIRECTIVES: Final = ("continue", "exit", "end")
 POINTER_CHARS_MAX: Final = 2048
@@ -53,10 +54,10 @@ def _document(document: dict[str, Any], findings: Findings) -> None:
     for section in ("input", "output"):
         _json_schema(f"/{section}", document.get(section), findings)
     for name, timeout in (use.get("timeouts") or {}).items():
-        _duration(f"/use/timeouts/{_walk.token(name)}/after", timeout["after"], findings)
+        _duration(f"/use/timeouts/{pointer_token(name)}/after", timeout["after"], findings)
     for name, policy in (use.get("retries") or {}).items():
         for path, duration in _retry_durations(policy):
-            _duration(f"/use/retries/{_walk.token(name)}{path}", duration, findings)
+            _duration(f"/use/retries/{pointer_token(name)}{path}", duration, findings)
     _schedule(document.get("schedule") or {}, findings)
 
 
@@ -152,7 +153,7 @@ def _directives(place: Place, findings: Findings) -> None:
     defaults = []
     for index, item in enumerate(place.task["switch"]):
         for name, case in item.items():
-            path = f"{place.pointer}/switch/{index}/{_walk.token(name)}"
+            path = f"{place.pointer}/switch/{index}/{pointer_token(name)}"
             _directive(f"{path}/then", case["then"], place, findings)
             if "when" not in case:
                 defaults.append(path)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from qflow import expressions, model
 from qflow.engine import _recover, _tasks
-from qflow.engine._ends import end, fault
+from qflow.engine._ends import aborted, end, fault
 from qflow.engine._flow import Flow
 from qflow.engine._schema import check_schema
 from qflow.engine._state import FINAL, ROOT, Decision, Event, Frame, State, Status
@@ -22,6 +22,11 @@ from qflow.errors import ExpressionError
 
 TRANSITIONS_MAX: Final = 1000
 """Steps taken in one decision; what is left goes on in the next, so that a loop cannot block."""
+WEIGHT_BYTES_MAX: Final = 1 << 20
+"""Results recorded with one decision; behind them it goes on in the next, so that a commit stays
+small enough for the log."""
+FRAMES_NOTED_MAX: Final = 500
+"""A record names no more frames than this; it has a bounded size."""
 
 
 def decide(flow: Flow, state: State, event: Event) -> Decision:
@@ -118,7 +123,7 @@ def _timer_fired(turn: Turn, event: Event) -> bool:
     elif purpose == "attempt":
         _recover.attempt_timed_out(turn, frame)
     elif purpose == "retry":
-        _recover.again(turn, frame)
+        _guarded(turn, frame, partial(_recover.again, turn, frame))
     else:
         turn.later("leave", frame.id, frame.input)
     return True
@@ -132,7 +137,8 @@ def _event_received(turn: Turn, event: Event) -> bool:
     ]
     if not takers:
         return False
-    turn.record("event_received", payload=event.value, meta={"frames": [f.id for f in takers]})
+    noted = [frame.id for frame in takers[:FRAMES_NOTED_MAX]]
+    turn.record("event_received", payload=event.value, meta={"frames": noted})
     for frame in takers:
         if frame.id in turn.state.frames:
             _guarded(turn, frame, partial(_tasks.listen.take, turn, frame, event.value))
@@ -158,25 +164,28 @@ def _resumed(turn: Turn, event: Event) -> bool:
 
 def _aborted(turn: Turn, event: Event) -> bool:
     end(turn, Status.ABORTED)
-    turn.state.problem = {
-        **model.problem(model.ErrorKind.RUNTIME, "Aborted", event.meta.get("reason")),
-        "instance": "/do",
-    }
+    turn.state.problem = aborted(event.meta)
     turn.record("aborted", meta=event.meta)
     return True
 
 
 def _recovered(turn: Turn, event: Event) -> bool:
-    """The node that ran the attempts died: try them again, or report, as each step says."""
-    running = [frame for frame in turn.state.frames.values() if frame.running]
-    if turn.state.paused or not (running or turn.state.agenda):
+    """The node that ran the attempts died: try them again, or report, as each step says.
+
+    While paused nothing is tried; what is to be reported is, as a resume would not know of it.
+    """
+    state = turn.state
+    running = [frame for frame in state.frames.values() if frame.running]
+    lost = [frame for frame in running if turn.options(frame).get("interrupted") == "report"]
+    if not (lost if state.paused else running or state.agenda):
         return False
-    turn.record("recovered", meta={**event.meta, "frames": [frame.id for frame in running]})
-    for frame in running:
-        if frame.id not in turn.state.frames:
+    noted = [frame.id for frame in running[:FRAMES_NOTED_MAX]]
+    turn.record("recovered", meta={**event.meta, "frames": noted})
+    for frame in lost if state.paused else running:
+        if frame.id not in state.frames:
             continue
-        if turn.options(frame).get("interrupted", "retry") == "retry":
-            turn.commands.append(_recover.asked(turn.state, frame))
+        if frame not in lost:
+            turn.commands.append(_recover.asked(state, frame))
         else:
             frame.running = False
             detail = "the node stopped while the attempt ran; its outcome is not known"
@@ -218,7 +227,7 @@ def _settle(turn: Turn) -> None:
     """Do what needs no waiting. While paused, no step is entered: those entries stay."""
     state, held = turn.state, []
     for _ in range(TRANSITIONS_MAX):
-        if not state.agenda or state.status in FINAL:
+        if not state.agenda or state.status in FINAL or turn.weight_bytes > WEIGHT_BYTES_MAX:
             break
         operation, number, value = state.agenda.pop(0)
         if state.paused and operation in _ENTRIES:
@@ -318,7 +327,10 @@ def _finish(turn: Turn, frame: Frame, raw: Any, *, recorded: bool) -> None:
         check_schema(export.get("schema"), context, "the context")
         turn.state.context = context
     if not recorded:
-        kept = {"payload": output} if frame.kind in _tasks.LEAVES else {}
+        kept = {}
+        if frame.kind in _tasks.LEAVES:
+            turn.weigh(output, "The result")
+            kept = {"payload": output}
         turn.record("step_completed", frame, **kept)
     if turn.options(frame).get("checkpoint"):
         turn.ask("checkpoint")
@@ -377,8 +389,6 @@ def _fail(turn: Turn, frame: Frame, problem: dict[str, Any]) -> None:
     problem = instance_of(problem, frame)
     turn.record("step_failed", frame, payload=problem)
     _recover.unwind(turn, frame, problem)
-    if turn.state.status in FINAL:
-        return
 
 
 def _complete(turn: Turn, output: Any) -> None:
@@ -388,6 +398,7 @@ def _complete(turn: Turn, output: Any) -> None:
             root = state.frames[ROOT]
             output = expressions.transform(section["as"], output, turn.scope(root, output=output))
         check_schema(section.get("schema"), output, "the flow's output")
+        turn.weigh(output, "The output")
     except (ExpressionError, Fault) as error:
         fault(turn, _problem_of(error))
         return

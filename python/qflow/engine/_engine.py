@@ -17,16 +17,30 @@ from qflow.clock import Clock
 from qflow.engine._attempts import Attempts
 from qflow.engine._flow import Flow
 from qflow.engine._ledger import Ledger, Limits
-from qflow.engine._live import Batch, Identity, Live, plain
+from qflow.engine._live import Batch, Beside, Identity, Live, plain
 from qflow.engine._ports import Archive, Journal, Library, Runner
+from qflow.engine._recover import timers
 from qflow.engine._scope import Scope
 from qflow.engine._state import FINAL, Command, Event, Status
 from qflow.engine._timers import Due, Timers
-from qflow.errors import ExecutionNotFoundError, ExecutionStateError, PoisonedError
+from qflow.engine._turn import RESULT_BYTES_MAX, unrecordable
+from qflow.errors import (
+    EventError,
+    ExecutionNotFoundError,
+    ExecutionStateError,
+    FlowError,
+    PoisonedError,
+)
 
 WAKE: Final = "wake"
-RESULT_BYTES_MAX: Final = 1 << 20
-"""A larger result of a step fails the step: put it elsewhere and return where."""
+PROBLEM_BYTES_MAX: Final = 64 << 10
+"""A larger problem of an attempt is replaced by one that says so."""
+REASON_CHARS_MAX: Final = 1000
+"""Of a pause, resume or abort: a longer reason, or actor, is refused."""
+COMMIT_BYTES_MAX: Final = 8 << 20
+"""What many executions make of one event is committed in pieces of about this size."""
+_TIMERS_LOOK: Final = 256
+"""At each so many timers of one execution, those of steps that are over are forgotten."""
 
 
 class Engine:
@@ -50,8 +64,8 @@ class Engine:
         self._ledger.carry, self._ledger.told = self._carry_out, told
         self._ledger.stopped = self._stop
         self._attempts = Attempts(runner, self._outcome, limits.attempts_in_flight_max)
-        self._timers = Timers(clock, self._due)
-        self._waiters: dict[str, list[Callable[[model.Execution], None]]] = {}
+        self._timers = Timers(clock, self._due, self._ledger.room)
+        self._waiters: dict[str, list[Callable[[model.Execution | Exception], None]]] = {}
         self._group = anyio.create_task_group()
         self._commands: Final[dict[str, Callable[[Live, Command], None]]] = {
             "attempt": self._ask_attempt,
@@ -83,8 +97,19 @@ class Engine:
     ) -> bool | None:
         if self._ledger.failed is None:
             self._ledger.failed = PoisonedError("the engine has stopped")
+        self._release(self._ledger.failed)
+        stopped = error
+        if stopped is None:
+            try:
+                await self._ledger.room()
+            except BaseException as cancelled:  # noqa: BLE001 - raised again below
+                stopped = cancelled
         self._group.cancel_scope.cancel()
-        return await self._group.__aexit__(kind, error, trace)
+        if stopped is error:
+            return await self._group.__aexit__(kind, error, trace)
+        await self._group.__aexit__(None, None, None)
+        assert stopped is not None
+        raise stopped
 
     # -- asked from outside ----------------------------------------------------------------
 
@@ -95,11 +120,15 @@ class Engine:
         *,
         actor: str,
         name: str | None = None,
-        beside: Batch | None = None,
+        beside: Beside | None = None,
     ) -> str:
-        """Start an execution; durable on return, together with what is in `beside`."""
+        """Start an execution; durable on return, together with what is beside it.
+
+        Waits while the log's queue is full. Raises ExecutionStateError; then nothing was started.
+        """
+        await self._ledger.room()
         name = name or model.id_text(model.new_id(self._clock.now_ms()))
-        batch = beside or Batch()
+        batch = Batch(beside=beside)
         self._ledger.create(batch, flow, name, plain(value), actor, None)
         await self._ledger.durable(batch)
         return name
@@ -117,9 +146,16 @@ class Engine:
         await self._ask(execution, "aborted", actor, reason)
 
     async def deliver(self, event: Mapping[str, Any], *, actor: str) -> list[str]:
-        """Offer an event to all that listen. What they make of it is durable on return."""
-        batch = Batch()
-        taken = self._offer(batch, plain(dict(event)), actor)
+        """Offer an event to all that listen. What they make of it is durable on return.
+
+        Waits while the log's queue is full. Raises EventError; then nobody was offered it.
+        """
+        _check_text(actor)
+        data = _core.encode(dict(event))
+        if len(data) > RESULT_BYTES_MAX:
+            raise EventError(f"the event has {len(data)} bytes; {RESULT_BYTES_MAX} are allowed")
+        await self._ledger.room()
+        taken, batch = self._offer(Batch(), _core.decode(data), actor)
         if taken:
             await self._ledger.durable(batch)
         return taken
@@ -143,6 +179,8 @@ class Engine:
         return [live.view() for live in self._ledger.lives.values()]
 
     async def _ask(self, execution: str, kind: str, actor: str, reason: str | None) -> None:
+        _check_text(actor)
+        _check_text(reason or "")
         live = self._ledger.find(execution)
         if live is None:
             if self._ledger.archive.execution(execution) is None:
@@ -158,9 +196,9 @@ class Engine:
 
     async def _wait(self, live: Live) -> model.Execution:
         event = anyio.Event()
-        found: list[model.Execution] = []
+        found: list[model.Execution | Exception] = []
 
-        def tell(view: model.Execution) -> None:
+        def tell(view: model.Execution | Exception) -> None:
             found.append(view)
             event.set()
 
@@ -171,22 +209,45 @@ class Engine:
         finally:
             if not found:
                 waiters.remove(tell)
+        if isinstance(found[0], Exception):
+            raise found[0]
         return found[0]
+
+    def _release(self, error: Exception) -> None:
+        """Nobody waits for an engine that has stopped."""
+        waiting, self._waiters = self._waiters, {}
+        for tell in [tell for waiters in waiting.values() for tell in waiters]:
+            tell(error)
 
     # -- recovery --------------------------------------------------------------------------
 
     def _recover(self) -> None:
         """After a start: those that wait are noted, those that ran are told that they stopped."""
-        for known in list(self._ledger.archive.unfinished()):
-            self._ledger.listen(known.id, (), known.listens)
+        unfinished = list(self._ledger.archive.unfinished())
+        for known in unfinished:
+            self._ledger.listen(known.id, known.listens)
             if known.status == Status.WAITING and known.wake_at is not None:
                 self._timers.add(Due(known.wake_at, known.id, None, WAKE))
             elif known.status in (Status.RUNNING, Status.PAUSED):
                 live = self._ledger.reach(known.id)
                 if live is not None:
                     self._ledger.post(live, "recovered")
+        for known in unfinished:
+            if known.parent is not None and not self._is_awaited(known.parent):
+                self._abort(known.id)
+
+    def _is_awaited(self, parent: str) -> bool:
+        """Whether a subflow's parent still waits: the node may have died before it said so."""
+        above, _, frame = parent.rpartition(":")
+        known = self._ledger.view(above)
+        if known is None or known.status in FINAL:
+            return known is None
+        live = self._ledger.reach(above)
+        at = None if live is None else live.state.frames.get(int(frame))
+        return live is None or (at is not None and at.running)
 
     def _stop(self, error: Exception) -> None:
+        self._release(error)
         self._group.start_soon(self._raise, error)
 
     async def _raise(self, error: Exception) -> None:
@@ -200,10 +261,13 @@ class Engine:
     def _ask_attempt(self, live: Live, command: Command) -> None:
         frame = live.state.frames.get(command.frame)
         if frame is not None and frame.running:
-            self._attempts.ask(live.id, frame.id, lambda: self._attempt(live, command.frame))
+            self._attempts.ask(live.id, frame.id, lambda: self._attempt(live.id, command.frame))
 
-    def _attempt(self, live: Live, number: int) -> model.Attempt:
-        frame = live.state.frames[number]
+    def _attempt(self, execution: str, number: int) -> model.Attempt | None:
+        live = self._ledger.reach(execution)
+        frame = None if live is None else live.state.frames.get(number)
+        if live is None or frame is None or not frame.running:
+            return None
         return model.Attempt(
             execution=live.id,
             step=frame.path,
@@ -223,33 +287,37 @@ class Engine:
         live = self._ledger.reach(execution)
         if live is None or self._ledger.failed is not None:
             return
-        if problem is None:
-            try:
-                value = _core.decode(_bounded(_core.encode(value)))
-            except (ValueError, TypeError) as error:
-                problem = model.problem(
-                    model.ErrorKind.RUNTIME, "The result cannot be recorded", str(error)
-                )
-        if problem is None:
-            self._ledger.post(live, "step_completed", frame, value)
-        else:
-            self._ledger.post(live, "step_failed", frame, plain(problem))
+        kind = "step_completed" if problem is None else "step_failed"
+        try:
+            if problem is None:
+                told = _recorded(value, RESULT_BYTES_MAX)
+            else:
+                told = _recorded(problem, PROBLEM_BYTES_MAX)
+        except (ValueError, TypeError) as error:
+            what = "The result" if problem is None else "The problem"
+            kind, told = "step_failed", unrecordable(what, str(error))
+        self._ledger.post(live, kind, frame, told)
 
     def _cancel(self, live: Live, command: Command) -> None:
         self._attempts.cancel(live.id, command.frame)
         if command.value is None:
             return
-        child = self._ledger.reach(command.value["id"])
-        if child is not None and command.value["await"]:
-            batch = Batch()
-            meta = {"reason": "the step that waited for it is over"}
-            event = Event(kind="aborted", at=self._ledger.now(child), meta=meta)
-            if self._ledger.decide(batch, child, event):
-                self._ledger.submit(batch)
+        if command.value["await"]:
+            self._abort(command.value["id"])
+
+    def _abort(self, execution: str) -> None:
+        child = self._ledger.reach(execution)
+        if child is None:
+            return
+        batch = Batch()
+        meta = {"reason": "the step that waited for it is over"}
+        event = Event(kind="aborted", at=self._ledger.now(child), meta=meta)
+        if self._ledger.decide(batch, child, event):
+            self._ledger.submit(batch)
 
     def _set_timer(self, live: Live, command: Command) -> None:
-        purpose, at = command.value
-        self._timers.add(Due(at, live.id, command.frame, purpose))
+        if self._timers.add(_due_of(live, command)) % _TIMERS_LOOK == 0:
+            self._timers.keep(live.id, (_due_of(live, item) for item in timers(live.state)))
 
     def _due(self, due: Due) -> None:
         if self._ledger.failed is not None:
@@ -259,54 +327,69 @@ class Engine:
             self._ledger.post(live, "timer_fired", due.frame, due.purpose)
 
     def _emit(self, live: Live, command: Command) -> None:
-        """The event reaches its takers, and its step is over, in one commit: exactly once."""
+        """The event reaches its takers, and its step is over, in one commit: exactly once.
+
+        Only beyond COMMIT_BYTES_MAX the last of its takers are in a commit behind it.
+        """
         frame = live.state.frames.get(command.frame)
         if frame is None or not frame.running:
             return
         batch = Batch()
         at = self._ledger.now(live)
         event = Event(kind="step_completed", at=at, frame=command.frame, value=command.value)
-        self._ledger.decide(batch, live, event)
-        self._offer(batch, command.value, live.id)
-        if batch.records:
-            self._ledger.submit(batch)
+        if not self._ledger.decide(batch, live, event):
+            return
+        _, batch = self._offer(batch, command.value, live.id)
+        self._ledger.submit(batch)
 
-    def _offer(self, batch: Batch, event: dict[str, Any], actor: str) -> list[str]:
-        taken = []
+    def _offer(self, batch: Batch, event: dict[str, Any], actor: str) -> tuple[list[str], Batch]:
+        """Who took it, and the batch that is still to be submitted."""
+        taken: list[str] = []
         for execution in self._ledger.listeners(str(event.get("type"))):
             live = self._ledger.reach(execution)
             if live is None:
                 continue
+            if batch.size_bytes > COMMIT_BYTES_MAX:
+                self._ledger.submit(batch)
+                batch = Batch()
             received = Event(kind="event_received", at=self._ledger.now(live), value=event)
             if self._ledger.decide(batch, live, received, actor):
                 taken.append(execution)
-        return taken
+        return taken, batch
 
     # -- subflows and ends -----------------------------------------------------------------
 
     def _start_subflow(self, live: Live, command: Command) -> None:
-        asked = command.value
+        asked, frame = command.value, live.state.frames.get(command.frame)
+        if frame is None or not frame.running:
+            return
         if (child := self._ledger.view(asked["id"])) is not None:
             if child.status in FINAL:
                 self._tell_parent(live, command.frame, child)
             return
-        document = self._library.find(asked["namespace"], asked["name"], asked["version"])
-        if document is None:
-            name = f"{asked['namespace']}/{asked['name']}/{asked['version']}"
-            problem = model.problem(
-                model.ErrorKind.CONFIGURATION, "Unknown flow", f"{name} is not on this node"
-            )
+        batch = Batch()
+        try:
+            self._create_subflow(batch, live, command)
+        except (FlowError, ExecutionStateError) as error:
+            unknown = isinstance(error, FlowError)
+            title = "Unknown flow" if unknown else "The flow cannot be started"
+            problem = model.problem(model.ErrorKind.CONFIGURATION, title, str(error))
             self._ledger.post(live, "step_failed", command.frame, problem)
             return
-        batch = Batch()
-        parent = f"{live.id}:{command.frame}" if asked["await"] else None
-        self._ledger.create(batch, Flow(document), asked["id"], asked["input"], live.id, parent)
-        frame = live.state.frames.get(command.frame)
-        if not asked["await"] and frame is not None:
+        if not asked["await"]:
             at = self._ledger.now(live)
             event = Event(kind="step_completed", at=at, frame=frame.id, value=frame.input)
             self._ledger.decide(batch, live, event)
         self._ledger.submit(batch)
+
+    def _create_subflow(self, batch: Batch, live: Live, command: Command) -> None:
+        asked = command.value
+        flow = self._library.find(asked["namespace"], asked["name"], asked["version"])
+        if flow is None:
+            name = f"{asked['namespace']}/{asked['name']}/{asked['version']}"
+            raise FlowError(f"{name} is not on this node")
+        parent = f"{live.id}:{command.frame}" if asked["await"] else None
+        self._ledger.create(batch, flow, asked["id"], asked["input"], live.id, parent)
 
     def _tell_parent(self, live: Live, frame: int, child: model.Execution) -> None:
         if child.status == Status.COMPLETED:
@@ -318,7 +401,8 @@ class Engine:
     def _finished(self, live: Live) -> None:
         view = live.view()
         self._ledger.lives.drop(live.id)
-        self._ledger.listen(live.id, live.listens, ())
+        self._ledger.listen(live.id, ())
+        self._timers.keep(live.id)
         for tell in self._waiters.pop(live.id, ()):
             tell(view)
         if live.state.parent is not None:
@@ -327,7 +411,21 @@ class Engine:
                 self._tell_parent(parent, int(frame), view)
 
 
-def _bounded(data: bytes) -> bytes:
-    if len(data) > RESULT_BYTES_MAX:
-        raise ValueError(f"{len(data)} bytes; a result has at most {RESULT_BYTES_MAX}")
-    return data
+def _recorded(value: Any, bytes_max: int) -> Any:
+    """A value as a replay will see it. Raises ValueError or TypeError."""
+    data = _core.encode(value)
+    if len(data) > bytes_max:
+        raise ValueError(f"{len(data)} bytes; {bytes_max} are allowed")
+    return _core.decode(data)
+
+
+def _check_text(text: str) -> None:
+    if len(text) > REASON_CHARS_MAX:
+        raise ExecutionStateError(
+            f"{len(text)} characters of reason or actor; {REASON_CHARS_MAX} are allowed"
+        )
+
+
+def _due_of(live: Live, command: Command) -> Due:
+    purpose, at = command.value
+    return Due(at, live.id, command.frame, purpose)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from qflow.engine._problems import did_you_mean, listed, shortened
-from qflow.engine._walk import token
+from qflow.model import pointer_token
 
 _HINTS: Final = (
     ("timeout/oneOf", "a timeout such as {after: PT30S}, or the name of one in use.timeouts"),
@@ -70,7 +70,7 @@ def _kind(error: Any) -> str:
 
 
 def _path(error: Any) -> str:
-    return "".join(f"/{token(str(part))}" for part in error.instance_path)
+    return "".join(f"/{pointer_token(str(part))}" for part in error.instance_path)
 
 
 def _is_telling(error: Any, definitions: dict[str, Any]) -> bool:
@@ -170,7 +170,7 @@ def _unknown_field(error: Any, definitions: dict[str, Any]) -> Finding:
     known = _names(_holder(error, definitions), definitions)
     near = next(((name, fix) for name in unknown if (fix := did_you_mean(name, known))), None)
     name, fix = near or (unknown[0], f"known are {', '.join(sorted(known))}")
-    return f"{_path(error)}/{token(name)}", f"unknown field {name!r:.80}", fix
+    return f"{_path(error)}/{pointer_token(name)}", f"unknown field {name!r:.80}", fix
 
 
 def _unknown(error: Any, definitions: dict[str, Any]) -> list[str]:

@@ -17,6 +17,7 @@ from qflow.engine._scope import BASE
 from qflow.engine._support import filters_of
 from qflow.engine._walk import Place, part
 from qflow.errors import ExpressionError
+from qflow.model import pointer_token
 
 EXPRESSIONS_MAX: Final = 500
 """Different expressions in one flow; compiling one costs up to half a millisecond."""
@@ -64,7 +65,7 @@ class _Compiler:
                 self._compile(path, value, scope)
         elif isinstance(value, Mapping):
             for name, item in value.items():
-                self._value(f"{path}/{_walk.token(name)}", item, scope)
+                self._value(f"{path}/{pointer_token(name)}", item, scope)
         elif isinstance(value, list):
             for index, item in enumerate(value):
                 self._value(f"{path}/{index}", item, scope)
@@ -121,7 +122,7 @@ def _document_sites(document: dict[str, Any]) -> Iterator[Site]:
     for name, policy in (use.get("retries") or {}).items():
         # A policy that is used is compiled where it is, with the error's name there.
         if name not in used:
-            yield from _retry(f"/use/retries/{_walk.token(name)}", policy, "error", ())
+            yield from _retry(f"/use/retries/{pointer_token(name)}", policy, "error", ())
 
 
 def _tries(document: dict[str, Any]) -> Iterator[Place]:
@@ -170,7 +171,7 @@ def _run(place: Place, document: dict[str, Any]) -> Iterator[Site]:
 def _switch(place: Place, document: dict[str, Any]) -> Iterator[Site]:
     for index, item in enumerate(place.task["switch"]):
         for name, case in item.items():
-            path = f"{place.pointer}/switch/{index}/{_walk.token(name)}/when"
+            path = f"{place.pointer}/switch/{index}/{pointer_token(name)}/when"
             yield path, FIELD, case.get("when"), place.scope
 
 
@@ -186,7 +187,7 @@ def _listen(place: Place, document: dict[str, Any]) -> Iterator[Site]:
     for where, item in filters_of(f"{path}/listen/to", to):
         yield f"{where}/with", VALUE, item["with"], scope
         for name, rule in (item.get("correlate") or {}).items():
-            at = f"{where}/correlate/{_walk.token(name)}"
+            at = f"{where}/correlate/{pointer_token(name)}"
             yield f"{at}/from", FIELD, rule["from"], scope
             yield f"{at}/expect", VALUE, rule.get("expect"), scope
     if isinstance(to.get("until"), str):
@@ -204,7 +205,7 @@ def _try(place: Place, document: dict[str, Any]) -> Iterator[Site]:
     policy = catch.get("retry")
     if isinstance(policy, str):
         used = part(document, "use", "retries", policy)
-        yield from _retry(f"/use/retries/{_walk.token(policy)}", used, caught, scope)
+        yield from _retry(f"/use/retries/{pointer_token(policy)}", used, caught, scope)
     else:
         yield from _retry(f"{path}/retry", policy, caught, scope)
 

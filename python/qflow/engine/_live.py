@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -24,14 +24,37 @@ class Identity(msgspec.Struct, frozen=True):
     epoch: int = 0
 
 
+class Beside(Protocol):
+    """Records of another chain, made when the log takes them and not before."""
+
+    def records(self) -> tuple[list[bytes], Blocks]:
+        """The next records of that chain; they go to the log at once."""
+        ...
+
+    def take_back(self) -> None:
+        """The log did not take them: the chain is where it was."""
+        ...
+
+
 class Batch(msgspec.Struct):
     """Records of one or more executions that become durable together, and what follows then."""
 
     records: list[bytes] = msgspec.field(default_factory=list)
-    blocks: Blocks = msgspec.field(default_factory=list)
+    blocks: dict[bytes, bytes] = msgspec.field(default_factory=dict)
+    """By CID: an event that many executions take is stored once."""
     after: list[tuple[Live, Sequence[bytes], Sequence[Command]]] = msgspec.field(
         default_factory=list
     )
+    beside: Beside | None = None
+    size_bytes: int = 0
+
+    def add(self, records: Sequence[bytes], blocks: Blocks) -> None:
+        """Put records and their blocks behind those that are there."""
+        self.records.extend(records)
+        self.size_bytes += sum(map(len, records))
+        for cid, data in blocks:
+            if self.blocks.setdefault(cid, data) is data:
+                self.size_bytes += len(data)
 
 
 class Live:
@@ -141,12 +164,16 @@ class Live:
         )
 
 
+_SHARE: Final = 10
+
+
 class Residents:
     """Least recently used order; those that only wait leave when there are too many."""
 
     def __init__(self, idle_max: int) -> None:
         self._lives: dict[str, Live] = {}
         self._idle_max = idle_max
+        self._look_in = 0
 
     def __len__(self) -> int:
         return len(self._lives)
@@ -161,18 +188,23 @@ class Residents:
         return self._lives.values()
 
     def put(self, live: Live) -> None:
+        """Add one, which stays for now: whoever brought it in is about to use it."""
         self._lives[live.id] = live
-        if len(self._lives) > self._idle_max:
-            self._evict()
+        self._look_in -= 1
+        if len(self._lives) > self._idle_max and self._look_in <= 0:
+            self._evict(live)
 
     def drop(self, execution: str) -> None:
         self._lives.pop(execution, None)
 
-    def _evict(self) -> None:
-        """A tenth at once, so that the search is paid for rarely."""
-        idle = [live.id for live in self._lives.values() if live.is_idle]
-        for execution in idle[: self._idle_max // 10 + 1]:
+    def _evict(self, newest: Live) -> None:
+        """A tenth below the bound, and no next search before a tenth more has come: searches that
+        find everybody busy would take quadratic time."""
+        idle = [live.id for live in self._lives.values() if live.is_idle and live is not newest]
+        excess = len(self._lives) - self._idle_max + self._idle_max // _SHARE
+        for execution in idle[:excess]:
             del self._lives[execution]
+        self._look_in = len(self._lives) // _SHARE
 
 
 def plain(value: Any) -> Any:

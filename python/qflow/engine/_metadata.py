@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from qflow.engine import _walk
 from qflow.engine._problems import Findings, did_you_mean
 from qflow.engine._walk import Place, part
+from qflow.model import pointer_token
 
 CONCURRENCY_MAX: Final = 256
 """Iterations of one `for` at the same time."""
@@ -24,7 +24,7 @@ def check_metadata(place: Place, findings: Findings) -> None:
         return
     for name, value in options.items():
         check = _OPTIONS.get(name)
-        where = f"{path}/{_walk.token(name)}"
+        where = f"{path}/{pointer_token(name)}"
         if check is None:
             fix = did_you_mean(name, _OPTIONS) or f"known are {', '.join(_OPTIONS)}"
             findings.add(where, f"unknown option {name!r:.80} of metadata.qflow", fix)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from qflow import model
+from qflow.engine._flow import Flow
 from qflow.engine._replay import Entry
 
 
@@ -28,7 +29,8 @@ class Archive(Protocol):
     """What the log holds, by execution. Every answer is verified against its hash."""
 
     def execution(self, execution: str) -> model.Execution | None:
-        """Where an execution stands by its durable records; None when there is none."""
+        """Where an execution stands by its durable records, with its output or problem when it
+        is over; None when there is none."""
         ...
 
     def entries(self, execution: str) -> Iterator[Entry]:
@@ -55,6 +57,6 @@ class Runner(Protocol):
 class Library(Protocol):
     """Where subflows are found."""
 
-    def find(self, namespace: str, name: str, version: str) -> Mapping[str, Any] | None:
-        """The document of a flow that this node knows; `latest` is the newest version."""
+    def find(self, namespace: str, name: str, version: str) -> Flow | None:
+        """A flow that this node knows; `latest` is the newest version."""
         ...

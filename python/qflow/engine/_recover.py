@@ -15,6 +15,8 @@ TRY: Final = 0
 CATCH: Final = 1
 _TYPES_MAX: Final = 20
 """An execution that waits for more types of events than this is offered every event."""
+_TYPES_CHARS_MAX: Final = 2000
+"""The same for longer ones; they stand in a record."""
 _DELAY_MS_MAX: Final = 366 * 86_400_000
 """Backoff grows up to a year and no further."""
 
@@ -203,5 +205,6 @@ def waiting_for(state: State) -> dict[str, Any]:
     if due:
         meta["wake_at"] = min(due)
     if types:
-        meta["listen"] = ["*"] if len(types) > _TYPES_MAX else list(types)
+        many = len(types) > _TYPES_MAX or sum(map(len, types)) > _TYPES_CHARS_MAX
+        meta["listen"] = ["*"] if many else list(types)
     return meta

@@ -9,6 +9,7 @@ from typing import Any, Final
 from qflow.engine import _walk
 from qflow.engine._problems import Findings, did_you_mean
 from qflow.engine._walk import Place, part
+from qflow.model import pointer_token
 
 _SECRET: Final = re.compile(
     r"""\$secrets\s*(?:\.\s*([A-Za-z_][A-Za-z0-9_]*)|\.?\s*"([^"]+)"|\[\s*"([^"]+)"\s*\])"""
@@ -46,7 +47,7 @@ def _document_references(document: dict[str, Any], use: Mapping[str, Any]) -> It
     if isinstance(document.get("timeout"), str):
         yield "/timeout", "timeouts", document["timeout"]
     for name, policy in (use.get("authentications") or {}).items():
-        path = f"/use/authentications/{_walk.token(name)}"
+        path = f"/use/authentications/{pointer_token(name)}"
         yield from _policy(path, policy)
         yield from _secrets(path, policy)
 
@@ -91,7 +92,7 @@ def _secrets(path: str, value: Any) -> Iterator[Reference]:
             yield path, "secrets", next(name for name in match.groups() if name)
     elif isinstance(value, Mapping):
         for name, item in value.items():
-            yield from _secrets(f"{path}/{_walk.token(name)}", item)
+            yield from _secrets(f"{path}/{pointer_token(name)}", item)
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _secrets(f"{path}/{index}", item)
@@ -130,5 +131,5 @@ def _cycles(document: Mapping[str, Any], findings: Findings) -> None:
         for name in done:
             del calls[name]
     for name in calls:
-        path = f"/use/functions/{_walk.token(name)}"
+        path = f"/use/functions/{pointer_token(name)}"
         findings.add(path, f"the function {name!r:.80} is part of a circle of calls")

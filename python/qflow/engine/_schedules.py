@@ -6,9 +6,9 @@ passed while the node was down are made up for by one start, not by many.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import anyio
 import msgspec
@@ -20,15 +20,12 @@ from qflow.clock import Clock
 from qflow.engine._duration import duration_s
 from qflow.engine._engine import Engine
 from qflow.engine._flow import Flow
-from qflow.engine._live import Batch
 from qflow.engine._replay import Row, rows
 from qflow.engine._state import FINAL, Fact
 from qflow.engine._timers import Due, Timers
-from qflow.errors import FlowError, QflowError
+from qflow.errors import BusyError, FlowError, PoisonedError, QflowError
 
 _log = structlog.get_logger(__name__)
-CRON_STEPS_MAX: Final = 10_000
-"""A catch-up looks at no more missed cron times than this."""
 
 
 class NodeChain(Protocol):
@@ -40,9 +37,29 @@ class NodeChain(Protocol):
         """The next records of the chain; they must go to the log at once, in this order."""
         ...
 
-    async def append(self, rows: Sequence[Row], actor: str) -> None:
-        """Durable on return."""
+    def take_back(self) -> None:
+        """The log did not take the last ones: the chain is where it was."""
         ...
+
+    async def append(self, rows: Sequence[Row], actor: str) -> None:
+        """Durable on return. Raises BusyError; then the chain is where it was."""
+        ...
+
+
+class Firing(msgspec.Struct, frozen=True):
+    """The record that a schedule fired, which goes to the log beside the start."""
+
+    chain: Any
+    rows: list[Row]
+    actor: str
+
+    def records(self) -> tuple[list[bytes], list[tuple[bytes, bytes]]]:
+        made: tuple[list[bytes], list[tuple[bytes, bytes]]]
+        made = self.chain.records(self.rows, self.actor)
+        return made
+
+    def take_back(self) -> None:
+        self.chain.take_back()
 
 
 def next_due(schedule: model.Schedule, now: int, finished_at: int | None) -> int | None:
@@ -59,20 +76,14 @@ def next_due(schedule: model.Schedule, now: int, finished_at: int | None) -> int
     if "every" in rule:
         step = _ms(rule["every"])
         return last + step * max(1, (now - last) // step)
-    due = None
-    for at in _cron(rule["cron"], last):
-        if due is not None and at > now:
-            break
-        due = at
-        if at > now:
-            break
-    return due
+    latest = _cron(rule["cron"], now + 1, back=True)
+    return latest if latest > last else _cron(rule["cron"], max(last, now))
 
 
-def _cron(text: str, after_ms: int) -> Iterator[int]:
-    moments = CronSim(text, datetime.fromtimestamp(after_ms / 1000, UTC))
-    for _ in range(CRON_STEPS_MAX):
-        yield round(next(moments).timestamp() * 1000)
+def _cron(text: str, from_ms: int, *, back: bool = False) -> int:
+    """The next time behind a moment, or the last before it. It was checked that there are any."""
+    moment = datetime.fromtimestamp(from_ms / 1000, UTC)
+    return round(next(CronSim(text, moment, reverse=back)).timestamp() * 1000)
 
 
 def _ms(duration: Any) -> int:
@@ -119,7 +130,7 @@ class Schedules:
             rule = meta["rule"] = {**rule, "base": flow.base}
         now = self._clock.now_ms()
         fact = Fact(kind="scheduled", payload=flow.document, meta=meta)
-        await self._chain.append(rows([fact]), actor)
+        await self._record(key, fact, actor)
         self._flows[key] = flow
         made = model.Schedule(key=key, flow=flow.key, definition="", rule=rule, since=now)
         self._plan(made, None)
@@ -129,8 +140,23 @@ class Schedules:
         """Start it no more. Executions that it started go on."""
         if key not in self._known:
             raise FlowError(f"no schedule {key!r}; there are: {', '.join(self._known) or 'none'}")
-        await self._chain.append(rows([Fact(kind="unscheduled", meta={"key": key})]), actor)
-        self._known.pop(key, None)
+        await self._record(key, Fact(kind="unscheduled", meta={"key": key}), actor)
+        self._flows.pop(key, None)
+        self._timers.keep(key)
+
+    async def _record(self, key: str, fact: Fact, actor: str) -> None:
+        """Append what ends the schedule of this name, which from now on does not fire.
+
+        Shielded: whoever asked may go, and memory still follows the log.
+        """
+        known = self._known.pop(key, None)
+        try:
+            with anyio.CancelScope(shield=True):
+                await self._chain.append(rows([fact]), actor)
+        except BusyError:
+            if known is not None:
+                self._plan(known, None)
+            raise
 
     def list(self) -> list[model.Schedule]:
         return sorted(self._known.values(), key=lambda schedule: schedule.key)
@@ -169,19 +195,32 @@ class Schedules:
         schedule = self._known.get(due.execution)
         if schedule is None or schedule.next_at != due.at:
             return
-        name = model.id_text(model.new_id(self._clock.now_ms()))
-        meta = {"key": schedule.key, "due": due.at, "execution": name}
+        key, name = schedule.key, model.id_text(model.new_id(self._clock.now_ms()))
+        fired = msgspec.structs.replace(schedule, fired_at=due.at, execution=name, next_at=None)
+        self._known[key] = fired
+        self._by_execution[name] = key
+        try:
+            await self._start(fired)
+        except PoisonedError:
+            # The node stops, and says why itself.
+            return
+        except QflowError as error:
+            _log.error("a schedule could not start its flow", schedule=key, error=str(error))
+            del self._by_execution[name]
+        else:
+            if "after" in schedule.rule:
+                return
+        # It may have been removed or replaced meanwhile.
+        if self._known.get(key) is fired:
+            self._plan(fired, self._clock.now_ms())
+
+    async def _start(self, fired: model.Schedule) -> None:
+        meta = {"key": fired.key, "due": fired.fired_at, "execution": fired.execution}
         fact = Fact(kind="schedule_fired", meta=meta)
-        self._by_execution[name] = schedule.key
-        records, blocks = self._chain.records(rows([fact]), schedule.key)
-        fired = msgspec.structs.replace(schedule, fired_at=due.at, execution=name)
-        self._known[schedule.key] = fired
         await self._engine.start(
-            self._flows[schedule.key],
+            self._flows[fired.key],
             {},
-            actor=f"schedule:{schedule.key}",
-            name=name,
-            beside=Batch(records=list(records), blocks=list(blocks)),
+            actor=f"schedule:{fired.key}",
+            name=fired.execution,
+            beside=Firing(self._chain, rows([fact]), fired.key),
         )
-        if "after" not in schedule.rule:
-            self._plan(fired, None)

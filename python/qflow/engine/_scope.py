@@ -26,7 +26,7 @@ class Scope(Mapping[str, Any]):
 
     __slots__ = ("_extra", "_flow", "_frame", "_names", "_state")
 
-    def __init__(self, flow: Flow, state: State, frame: Frame, **extra: Any) -> None:
+    def __init__(self, flow: Flow, state: State, frame: Frame, /, **extra: Any) -> None:
         self._flow, self._state, self._frame, self._extra = flow, state, frame, extra
         names = dict.fromkeys((*BASE, *extra))
         at = frame

@@ -1,14 +1,17 @@
 """The state of an execution as one block: what a checkpoint holds. Pure.
 
 Values that several frames share (a loop's items, an input passed down) are stored once, in a
-table; equal states give equal bytes, so a replay can check a snapshot against its own.
+table; equal states give equal bytes, so a replay can check a snapshot against its own. Equal is
+what has equal bytes: which of them are one object in memory differs between a run and its replay.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from typing import Any, Final
 
+from qflow import _core
 from qflow.engine._state import Frame, State
 from qflow.errors import ReplayError
 
@@ -21,18 +24,22 @@ _FRAME_PLAIN: Final = ("id", "parent", "kind", "path", "where", "name", "entered
 
 
 class _Table:
-    """Containers by identity: the first one to hold a value stores it, the others point there."""
+    """Containers by their bytes: the first one to hold a value stores it, others point there."""
 
     def __init__(self) -> None:
         self.values: list[Any] = []
-        self._index: dict[int, int] = {}
+        self._by_id: dict[int, int] = {}
+        self._by_bytes: dict[bytes, int] = {}
 
     def put(self, value: Any) -> Any:
         if not isinstance(value, dict | list) or not value:
             return [value]
-        index = self._index.setdefault(id(value), len(self.values))
-        if index == len(self.values):
-            self.values.append(value)
+        index = self._by_id.get(id(value))
+        if index is None:
+            index = self._by_bytes.setdefault(_core.encode(value), len(self.values))
+            self._by_id[id(value)] = index
+            if index == len(self.values):
+                self.values.append(value)
         return index
 
 
@@ -67,7 +74,8 @@ def thaw(made: Mapping[str, Any]) -> State:
             raw=get(item["raw"]),
             input=get(item["input"]),
             scope={name: get(value) for name, value in item["scope"].items()},
-            data={name: get(value) for name, value in item["data"].items()},
+            # Decisions change these lists and maps: each frame has its own.
+            data={name: copy(get(value)) for name, value in item["data"].items()},
             **{name: item[name] for name in _FRAME_PLAIN},
         )
         state.frames[frame.id] = frame
@@ -78,6 +86,7 @@ def thaw(made: Mapping[str, Any]) -> State:
 def _freeze_frame(frame: Frame, table: _Table) -> dict[str, Any]:
     made = {name: getattr(frame, name) for name in _FRAME_PLAIN}
     made["raw"], made["input"] = table.put(frame.raw), table.put(frame.input)
-    made["scope"] = {name: table.put(value) for name, value in frame.scope.items()}
-    made["data"] = {name: table.put(value) for name, value in frame.data.items()}
+    # In the order of the names: a map that was encoded and read back has another one.
+    made["scope"] = {name: table.put(value) for name, value in sorted(frame.scope.items())}
+    made["data"] = {name: table.put(value) for name, value in sorted(frame.data.items())}
     return made

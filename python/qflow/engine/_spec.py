@@ -17,6 +17,7 @@ from typing import Any, Final
 from qflow.engine import _explain, _walk
 from qflow.engine._problems import Findings, did_you_mean, listed
 from qflow.engine._walk import KINDS, Place
+from qflow.model import pointer_token
 
 _BASE: Final = frozenset({"if", "input", "output", "export", "timeout", "then", "metadata"})
 
@@ -78,7 +79,7 @@ def _no_kind(place: Place, findings: Findings) -> None:
     # With several unknown fields, the one that is nearly a known one is the mistake.
     near = next(((name, fix) for name in unknown if (fix := did_you_mean(name, KINDS))), None)
     name, fix = near or (unknown[0], f"task types are {_kinds()}")
-    findings.add(f"{place.pointer}/{_walk.token(name)}", f"unknown task type {name!r}", fix)
+    findings.add(f"{place.pointer}/{pointer_token(name)}", f"unknown task type {name!r}", fix)
 
 
 def _kinds() -> str:

@@ -14,6 +14,7 @@ from qflow import expressions
 from qflow.engine import _spec, _walk
 from qflow.engine._problems import Findings, did_you_mean
 from qflow.engine._walk import Place, part
+from qflow.model import pointer_token
 
 VERSIONS: Final = ("1.0.0", "1.0.1", "1.0.2", "1.0.3")
 """The versions of the specification that flows may be written for."""
@@ -90,7 +91,7 @@ def _refuse(findings: Findings, path: str, feature: str) -> None:
 
 def _named(document: Mapping[str, Any], section: str) -> Iterator[tuple[str, Any]]:
     for name, value in document.get("use", {}).get(section, {}).items():
-        yield f"/use/{section}/{_walk.token(name)}", value
+        yield f"/use/{section}/{pointer_token(name)}", value
 
 
 def _unknown(findings: Findings, path: str, value: Mapping[str, Any], known: list[str]) -> None:
@@ -98,7 +99,7 @@ def _unknown(findings: Findings, path: str, value: Mapping[str, Any], known: lis
     for name in value:
         if name not in known:
             fix = did_you_mean(name, known) or f"known are {', '.join(known)}"
-            findings.add(f"{path}/{_walk.token(name)}", f"unknown field {name!r:.80}", fix)
+            findings.add(f"{path}/{pointer_token(name)}", f"unknown field {name!r:.80}", fix)
 
 
 # -- the flow ------------------------------------------------------------------------------
@@ -249,7 +250,7 @@ def _listen(place: Place, findings: Findings) -> None:
     for where, item in filters_of(f"{path}/to", listen["to"]):
         _attributes(f"{where}/with", item["with"], findings)
         for name, rule in (item.get("correlate") or {}).items():
-            at = f"{where}/correlate/{_walk.token(name)}"
+            at = f"{where}/correlate/{pointer_token(name)}"
             _unknown(findings, at, rule, ["from", "expect"])
     each = place.task.get("foreach") or {}
     for name in ("output", "export"):
@@ -286,7 +287,7 @@ def _attributes(path: str, attributes: Mapping[str, Any], findings: Findings) ->
     for name in attributes:
         if not re.fullmatch(r"[a-z0-9]{1,20}", name):
             findings.add(
-                f"{path}/{_walk.token(name)}",
+                f"{path}/{pointer_token(name)}",
                 f"{name!r:.40} is not an attribute of an event",
                 "CloudEvents names are 1 to 20 lower-case letters and digits",
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from qflow import expressions, model
+from qflow import _core, expressions, model
 from qflow.engine._duration import duration_s
 from qflow.engine._flow import Flow
 from qflow.engine._scope import Scope
@@ -13,6 +13,8 @@ from qflow.engine._state import Command, Fact, Frame, State
 
 DURATION_S_MAX: Final = 100 * 365 * 86_400
 """A wait or timeout longer than a century is a mistake, not a plan."""
+RESULT_BYTES_MAX: Final = 1 << 20
+"""A larger result of a step fails the step: put it elsewhere and return where."""
 
 
 class Turn:
@@ -22,6 +24,8 @@ class Turn:
         self.flow, self.state = flow, state
         self.facts: list[Fact] = []
         self.commands: list[Command] = []
+        self.weight_bytes = 0
+        """How much of what the flow made up is recorded with this decision."""
 
     # -- what is recorded and asked --------------------------------------------------------
 
@@ -32,6 +36,16 @@ class Turn:
         fact = Fact(kind=kind, **fields)
         self.facts.append(fact)
         return fact
+
+    def weigh(self, value: Any, what: str) -> None:
+        """Count a value that is to be recorded. Raises Fault for one that no record can hold."""
+        try:
+            size = len(_core.encode(value))
+        except (ValueError, TypeError) as error:
+            raise Fault(unrecordable(what, str(error))) from None
+        if size > RESULT_BYTES_MAX:
+            raise Fault(unrecordable(what, f"{size} bytes; {RESULT_BYTES_MAX} are allowed"))
+        self.weight_bytes += size
 
     def ask(self, kind: str, frame: int = 0, value: Any = None) -> None:
         """Add a command, carried out once the facts are durable."""
@@ -124,16 +138,18 @@ class Turn:
 
     # -- expressions -----------------------------------------------------------------------
 
-    def scope(self, frame: Frame, **extra: Any) -> Scope:
+    # Positional parameters only: the names in `extra` are the flow's, and may be any.
+
+    def scope(self, frame: Frame, /, **extra: Any) -> Scope:
         return Scope(self.flow, self.state, frame, **extra)
 
-    def resolve(self, template: Any, frame: Frame, **extra: Any) -> Any:
+    def resolve(self, template: Any, frame: Frame, /, **extra: Any) -> Any:
         return expressions.resolve(template, frame.input, self.scope(frame, **extra))
 
-    def evaluate(self, text: str, frame: Frame, **extra: Any) -> Any:
+    def evaluate(self, text: str, frame: Frame, /, **extra: Any) -> Any:
         return expressions.evaluate(text, frame.input, self.scope(frame, **extra))
 
-    def holds(self, text: str, value: Any, frame: Frame, **extra: Any) -> bool:
+    def holds(self, text: str, value: Any, frame: Frame, /, **extra: Any) -> bool:
         return expressions.is_truthy(text, value, self.scope(frame, **extra))
 
     def after_ms(self, duration: Any, frame: Frame) -> int:
@@ -156,6 +172,11 @@ def instance_of(problem: dict[str, Any], frame: Frame) -> dict[str, Any]:
 def expression_problem(error: Exception) -> dict[str, Any]:
     """What a flow can catch of an expression that failed."""
     return model.problem(model.ErrorKind.EXPRESSION, "Expression failed", str(error))
+
+
+def unrecordable(what: str, why: str) -> dict[str, Any]:
+    """What a flow can catch of a value that is too large, or no data."""
+    return model.problem(model.ErrorKind.RUNTIME, f"{what} cannot be recorded", why)
 
 
 class Fault(Exception):

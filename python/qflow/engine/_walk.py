@@ -7,6 +7,8 @@ from typing import Any, Final
 
 import msgspec
 
+from qflow.model import pointer_token
+
 KINDS: Final = (
     "call",
     "run",
@@ -40,11 +42,6 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     """The variables that tasks around it add, from the inside out."""
 
 
-def token(name: str) -> str:
-    """A name as a token of a JSON pointer (RFC 6901)."""
-    return name.replace("~", "~0").replace("/", "~1")
-
-
 def part(value: Any, *names: str) -> Any:
     """A member of a member; None where there is none, whatever stands there instead."""
     for name in names:
@@ -61,7 +58,7 @@ def tasks(document: Mapping[str, Any]) -> Iterator[Place]:
     if isinstance(functions, Mapping):
         for name, task in functions.items():
             if isinstance(task, dict):
-                pointer = f"/use/functions/{token(name)}"
+                pointer = f"/use/functions/{pointer_token(name)}"
                 yield from _task(pointer, name, task, "function", (name,), ())
 
 
@@ -74,7 +71,7 @@ def _list(pointer: str, items: Any, role: str, scope: tuple[str, ...]) -> Iterat
             continue
         for name, task in item.items():
             if isinstance(task, dict):
-                path = f"{pointer}/{index}/{token(name)}"
+                path = f"{pointer}/{index}/{pointer_token(name)}"
                 yield from _task(path, name, task, role, names, scope)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
+
 from qflow import _core, model
 from qflow.audit import History, Index, Log
-from qflow.engine import Entry
+from qflow.engine import FINAL, Entry, Status, aborted
 from qflow.errors import ExecutionNotFoundError
 
 
@@ -19,9 +21,22 @@ class Archive:
     def execution(self, execution: str) -> model.Execution | None:
         self._index.catch_up(self._log)
         try:
-            return self._index.execution(execution)
+            return self.with_result(self._index.execution(execution))
         except ExecutionNotFoundError:
             return None
+
+    def with_result(self, view: model.Execution) -> model.Execution:
+        """An execution that is over, with its output or whole problem from its last record."""
+        if view.status not in FINAL:
+            return view
+        last = self._history.last(model.id_bytes(view.id))
+        if last is None:
+            return view
+        if view.status == Status.ABORTED:
+            return msgspec.structs.replace(view, problem=aborted(last.record["meta"]))
+        value = None if last.value is msgspec.UNSET else last.value
+        field = "output" if view.status == Status.COMPLETED else "problem"
+        return msgspec.structs.replace(view, **{field: value})
 
     def entries(self, execution: str) -> Iterator[Entry]:
         chain = model.id_bytes(execution)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from qflow.engine import Flow
@@ -11,26 +11,25 @@ from qflow.engine import Flow
 class Library:
     """Flows given to the node since it started, and those that its log holds.
 
-    `stored` finds a document in the log by `namespace/name` or `namespace/name/version`.
+    `stored` finds a flow in the log by `namespace/name` or `namespace/name/version`.
     """
 
-    def __init__(self, stored: Callable[[str], Mapping[str, Any] | None]) -> None:
+    def __init__(self, stored: Callable[[str], Flow | None]) -> None:
         self._stored = stored
         self._known: dict[tuple[str, str], dict[str, Flow]] = {}
 
     def add(self, flow: Flow) -> None:
         self._known.setdefault((flow.namespace, flow.name), {})[flow.version] = flow
 
-    def find(self, namespace: str, name: str, version: str) -> Mapping[str, Any] | None:
-        """The document of a flow; `latest` is the highest version that was given, or else the
-        one that ran last."""
+    def find(self, namespace: str, name: str, version: str) -> Flow | None:
+        """A flow; `latest` is the highest version that was given, or else the one that ran last."""
         known = self._known.get((namespace, name), {})
         if version == "latest":
             if known:
-                return known[max(known, key=_version_order)].document
+                return known[max(known, key=_version_order)]
             return self._stored(f"{namespace}/{name}")
         if version in known:
-            return known[version].document
+            return known[version]
         return self._stored(f"{namespace}/{name}/{version}")
 
 

@@ -10,8 +10,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio
-import msgspec
-
 from qflow import _core, model
 from qflow.api import record_document
 from qflow.audit import History, Index, Log, follow
@@ -28,7 +26,7 @@ from qflow.engine import (
     functions_called,
     load_flow,
 )
-from qflow.errors import ExecutionFailedError, ExecutionNotFoundError, FlowError
+from qflow.errors import BusyError, ExecutionFailedError, ExecutionNotFoundError, FlowError
 from qflow.events import Bus, CloudEvent, record_event
 from qflow.node._archive import Archive
 from qflow.node._grouped import alone
@@ -127,6 +125,7 @@ class Node:
         stack.callback(self._index.close)
         await anyio.to_thread.run_sync(self._index.catch_up, self._log)
         self._history = History(self._index, self._log)
+        self._archive = Archive(self._index, self._history, self._log)
         self._own = OwnChain(
             self._log,
             self._index,
@@ -156,7 +155,7 @@ class Node:
         bounds = self._config.engine
         return Engine(
             journal=self._log,
-            archive=Archive(self._index, self._history, self._log),
+            archive=self._archive,
             runner=runner,
             library=self._library,
             clock=self._clock,
@@ -172,8 +171,13 @@ class Node:
     async def _close(self) -> None:
         """The last record says that the node was stopped on purpose."""
         with anyio.CancelScope(shield=True):
-            if self._log.poisoned is None:
-                await self._own.append([(CLOSED, None, None, None, {})], self._key.did)
+            while self._log.poisoned is None:
+                size = self._log.size
+                try:
+                    await self._own.append([(CLOSED, None, None, None, {})], self._key.did)
+                    break
+                except BusyError:
+                    await self._log.grown(size)
 
     def _load_functions(self) -> None:
         self._functions.load_entry_points()
@@ -213,8 +217,7 @@ class Node:
 
     async def wait(self, execution: str) -> model.Execution:
         """The execution once it is over. The wait can be cancelled; the execution goes on."""
-        view = await self._engine.wait(self._full(execution))
-        return self._with_result(view)
+        return await self._engine.wait(self._full(execution))
 
     def list(
         self,
@@ -232,7 +235,7 @@ class Node:
         """One execution by its id or a unique beginning. Raises ExecutionNotFoundError."""
         name = self._full(execution)
         view = self._engine.resident(name)
-        return view if view is not None else self._with_result(self._index.execution(name))
+        return view if view is not None else self._archive.with_result(self._index.execution(name))
 
     def history(
         self, execution: str, *, after: int = -1, limit: int = 1000, payloads: bool = False
@@ -316,23 +319,15 @@ class Node:
         except ExecutionNotFoundError:
             return None
 
-    def _with_result(self, view: model.Execution) -> model.Execution:
-        """An execution that is over, with its output or problem from its last record."""
-        if view.status not in (Status.COMPLETED, Status.FAULTED) or view.output is not None:
-            return view
-        last = self._history.last(model.id_bytes(view.id))
-        value = None if last is None or last.value is msgspec.UNSET else last.value
-        field = "output" if view.status == Status.COMPLETED else "problem"
-        return msgspec.structs.replace(view, **{field: value})
-
-    def _stored(self, name: str) -> Mapping[str, Any] | None:
-        """The document of the flow of this name that ran last, from the log."""
+    def _stored(self, name: str) -> Flow | None:
+        """The flow of this name that ran last, from the log."""
         self._index.catch_up(self._log)
         found = self._index.executions(flow=name, limit=1)
         if not found:
             return None
-        document: dict[str, Any] = _core.decode(self._history.block(_core.Cid(found[0].definition)))
-        return document
+        (first,) = self._history.records(model.id_bytes(found[0].id), limit=1)
+        document = _core.decode(self._history.block(_core.Cid(found[0].definition)))
+        return Flow(document, base=first.record["meta"].get("base"))
 
     def _scheduled_flow(self, schedule: model.Schedule) -> Flow:
         data = self._history.block(_core.Cid(schedule.definition))

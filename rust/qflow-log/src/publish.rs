@@ -5,12 +5,12 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use qflow_core::log::{Checkpoint, Tile, VerifierKey, leaf_hash};
+use qflow_core::log::{Checkpoint, Tile, TileKind, VerifierKey, leaf_hash};
 
 use crate::error::{LogError, Result, corrupt};
 use crate::frame::Item;
 use crate::journal::Journal;
-use crate::tiles::{TileBuilder, partial_tiles};
+use crate::tiles::{LEVELS, TileBuilder, partial_tiles};
 use crate::writer::Head;
 
 /// The file of the published head.
@@ -138,9 +138,13 @@ impl Publisher {
         Ok(())
     }
 
+    /// Write the partial tiles, but none that is published: readers look at it.
     fn write_partials(&self, builder: &TileBuilder, compare: bool) -> Result<()> {
-        let mut partials = builder.partials();
-        partials.try_for_each(|(tile, bytes)| write_tile(&self.path, tile, bytes, compare))
+        let there = |tile: &Tile| !compare && self.partials[0].contains(tile);
+        builder
+            .partials()
+            .filter(|(tile, _)| !there(tile))
+            .try_for_each(|(tile, bytes)| write_tile(&self.path, tile, bytes, compare))
     }
 
     fn forget_partials(&mut self) {
@@ -158,8 +162,38 @@ impl Publisher {
         self.partials = [now, last];
     }
 
+    /// Remove the partial tiles beyond the published tree: a publication that failed may have left
+    /// half of one, and nothing would write it again.
+    fn sweep(&self, size: u64) -> Result<()> {
+        let published = self.published.size;
+        let levels = (0..LEVELS as u8).map(TileKind::Hashes);
+        for kind in levels.chain([TileKind::Entries]) {
+            let shift = 8 * (u32::from(kind.level()) + 1);
+            for index in published >> shift..=size >> shift {
+                let tile = Tile {
+                    kind,
+                    index,
+                    width: 1,
+                };
+                let folder = self.path.join(tile.path());
+                let Some(Ok(files)) = folder.parent().map(fs::read_dir) else {
+                    continue;
+                };
+                for file in files {
+                    let path = file?.path();
+                    let kept = |tile: Tile| path == self.path.join(tile.path());
+                    if !partial_tiles(published).any(kept) {
+                        fs::remove_file(path)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Go on from the published tiles when they are whole, from the beginning otherwise.
     fn resume(&self, journal: &Journal, head: &Head) -> Result<State> {
+        self.sweep(head.checkpoint.size)?;
         let read = |tile: Tile| fs::read(self.path.join(tile.path())).ok();
         if !self.distrust
             && let Some(builder) = TileBuilder::resume(self.published.size, read)

@@ -10,6 +10,9 @@ use crate::frame::{ALIGNMENT, Frame, FrameHeader};
 use crate::journal::{Journal, Scan, address, place, say};
 use crate::segment::{SegmentHeader, list_segments, open_read, read_up_to};
 
+/// How far behind a frame that is not whole another one is looked for.
+const LOOK_AHEAD: usize = 256 << 10;
+
 /// A log that somebody else writes, or nobody.
 pub struct LogReader {
     path: PathBuf,
@@ -127,8 +130,29 @@ impl State {
                 continue;
             }
             if !self.take_frame(at, &mut buffer)? {
-                return Ok(());
+                return self.check_unfinished(at, &mut buffer);
             }
+        }
+    }
+
+    /// A frame that is being written is the last. One that is not whole although the writer has
+    /// gone on is damaged.
+    fn check_unfinished(&self, at: u64, buffer: &mut Vec<u8>) -> Result<()> {
+        self.journal.read_rest(at, LOOK_AHEAD, buffer)?;
+        let followed = (ALIGNMENT..buffer.len())
+            .step_by(ALIGNMENT)
+            .any(|next| Frame::parse(&buffer[next..], at + next as u64, self.log_id).is_ok());
+        let (segment, _) = place(at);
+        if !followed && !self.journal.has_begun(segment + 1, self.log_id) {
+            return Ok(());
+        }
+        self.journal.read_block(at, buffer)?;
+        let padded = FrameHeader::parse(buffer, at, self.log_id).map_or(0, |h| h.padded());
+        self.journal.read_rest(at, padded, buffer)?;
+        match Frame::parse(buffer, at, self.log_id) {
+            // It was finished in the meantime: the next look takes it.
+            Ok(_) => Ok(()),
+            Err(what) => corrupt(say(at, what)),
         }
     }
 

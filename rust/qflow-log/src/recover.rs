@@ -27,38 +27,21 @@ pub fn log_id(key: &VerifierKey) -> u64 {
     u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }
 
-/// Open the files, alone, and find the last whole commit.
+/// Open the files, alone, and find the last whole commit. Changes nothing before all was checked.
 pub fn recover(path: &Path, signer: Signer, segment_bytes_max: u64) -> Result<Recovered> {
     let journal = path.join("journal");
     fs::create_dir_all(&journal)?;
     let lock = Lock::take(path)?;
     let published = read_checkpoint(path, signer.verifier())?;
-    let id = log_id(signer.verifier());
     let segments = list_segments(&journal)?;
-    if let Some(gap) = segments.iter().zip(0..).find(|(number, at)| *number != at) {
-        return corrupt(format!("journal/{:010} is missing", gap.1));
-    }
-    let search = Search {
-        journal: &journal,
-        key: signer.verifier(),
-        log_id: id,
-        published: published.as_ref().map(|(_, head)| head),
-    };
-    let tail = search.last_commit(&segments)?;
-    match (&published, &tail) {
-        (None, Some(_)) => return corrupt("the checkpoint is missing"),
-        (Some((_, head)), None) if head.size > 0 => {
-            return corrupt("the checkpoint proves more than the journal has");
-        }
-        _ => {}
+    let tail = find_tail(&journal, &segments, published.as_ref(), signer.verifier())?;
+    if lock.was_closed && tail.as_ref().is_some_and(Tail::is_torn) {
+        return corrupt("bytes after the last commit, and the log was closed");
     }
     let (note, published) = match published {
         Some(published) => published,
         None => create(path, &signer)?,
     };
-    if lock.was_closed && tail.as_ref().is_some_and(Tail::is_torn) {
-        return corrupt("bytes after the last commit, and the log was closed");
-    }
     lock.note_open()?;
     remove_unused(&journal, &segments, tail.as_ref())?;
     let (tree, head, active) = match tail {
@@ -68,14 +51,43 @@ pub fn recover(path: &Path, signer: Signer, segment_bytes_max: u64) -> Result<Re
         }
         None => (Frontier::default(), empty_head(&signer), None),
     };
-    let writer = Writer::new(journal, signer, id, tree, active, segment_bytes_max);
-    let publisher = Publisher::new(path, note, published, lock.same_boot);
+    let id = log_id(signer.verifier());
     Ok(Recovered {
-        writer,
+        writer: Writer::new(journal, signer, id, tree, active, segment_bytes_max),
         head,
-        publisher,
+        publisher: Publisher::new(path, note, published, lock.same_boot),
         lock,
     })
+}
+
+/// The last whole commit, which must be that of the published head or come after it.
+fn find_tail(
+    journal: &Path,
+    segments: &[u32],
+    published: Option<&(Vec<u8>, Checkpoint)>,
+    key: &VerifierKey,
+) -> Result<Option<Tail>> {
+    if let Some((_, due)) = segments
+        .iter()
+        .zip(0u32..)
+        .find(|(number, due)| *number != due)
+    {
+        return corrupt(format!("journal/{due:010} is missing"));
+    }
+    let published = published.map(|(_, head)| head);
+    let search = Search {
+        journal,
+        key,
+        log_id: log_id(key),
+        published,
+    };
+    match (published, search.last_commit(segments)?) {
+        (None, Some(_)) => corrupt("the checkpoint is missing"),
+        (Some(head), None) if head.size > 0 => {
+            corrupt("the checkpoint proves more than the journal has")
+        }
+        (_, tail) => Ok(tail),
+    }
 }
 
 /// Publish the empty tree: from now on a log without a checkpoint is not a new one.

@@ -101,12 +101,7 @@ impl Search<'_> {
                 break;
             };
             let head = self.apply(&whole, &mut tree)?;
-            if let Some(published) = self.published.filter(|one| one.size == head.size) {
-                if published.root != head.root {
-                    return corrupt("the checkpoint and the journal have two roots for one size");
-                }
-                reached = true;
-            }
+            reached |= self.is_published(&head)?;
             note = whole.head.to_vec();
             active.end += whole.header.padded() as u64;
             std::mem::swap(&mut frame, &mut buffer);
@@ -133,6 +128,19 @@ impl Search<'_> {
             frame,
             torn_bytes,
         }))
+    }
+
+    /// Whether this is the published head; an error when that has another root.
+    fn is_published(&self, head: &Checkpoint) -> Result<bool> {
+        match self
+            .published
+            .filter(|published| published.size == head.size)
+        {
+            Some(published) if published.root != head.root => {
+                corrupt("the checkpoint and the journal have two roots for one size")
+            }
+            found => Ok(found.is_some()),
+        }
     }
 
     /// Read the bytes of the next frame; false when none can be there.

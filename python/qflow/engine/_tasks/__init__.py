@@ -9,21 +9,8 @@ from qflow.engine import _recover
 from qflow.engine._state import Frame
 from qflow.engine._tasks import calls, composite, listen, simple
 from qflow.engine._turn import Turn
+from qflow.engine._walk import KINDS
 
-_KINDS: Final = (
-    "call",
-    "run",
-    "set",
-    "switch",
-    "for",
-    "fork",
-    "try",
-    "raise",
-    "wait",
-    "emit",
-    "listen",
-    "do",
-)
 LEAVES: Final = frozenset({"set"})
 """Kinds whose output is made by the decision itself, and kept in the chain for its readers."""
 
@@ -52,8 +39,8 @@ _DONE: Final[dict[str, Callable[[Turn, Frame, Frame, Any], None]]] = {
 
 
 def kind_of(task: dict[str, Any]) -> str:
-    """The kind of a task of a validated flow. `for` has a `do` too, so the order matters."""
-    kind = next(kind for kind in _KINDS if kind in task)
+    """The kind of a task of a validated flow."""
+    kind = next(kind for kind in KINDS if kind in task)
     return "subflow" if kind == "run" and "workflow" in task["run"] else kind
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from qflow import model
 from qflow.engine._scope import instant
 from qflow.engine._state import Frame
-from qflow.engine._turn import Turn, child_id
+from qflow.engine._turn import Fault, Turn, child_id
 
 RUNTIME_SOURCE = "urn:qflow"
 
@@ -39,6 +40,9 @@ def begin_subflow(turn: Turn, frame: Frame, task: dict[str, Any]) -> None:
         "input": turn.resolve(named["input"], frame) if "input" in named else frame.input,
         "await": task["run"].get("await", True),
     }
+    turn.weigh(frame.data["child"]["input"], "The input of the flow")
+    if not frame.data["child"]["await"]:
+        turn.weigh(frame.input, "The result")
     _ask(turn, frame, "subflow", frame.data["child"])
 
 
@@ -52,6 +56,13 @@ def begin_emit(turn: Turn, frame: Frame, task: dict[str, Any]) -> None:
         "source": RUNTIME_SOURCE,
         **event,
     }
+    for name in ("id", "source", "type"):
+        if not isinstance(made.get(name), str) or not made[name]:
+            problem = model.problem(
+                model.ErrorKind.VALIDATION, "Not an event", f"its {name} is no text"
+            )
+            raise Fault(problem)
+    turn.weigh(made, "The event")
     frame.data["event"] = made
     _ask(turn, frame, "emit", made)
 

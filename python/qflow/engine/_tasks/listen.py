@@ -118,10 +118,10 @@ def _shaped(turn: Turn, frame: Frame, task: Mapping[str, Any], value: Any, index
     names = task.get("foreach") or {}
     extra = {names.get("item", "item"): value, names.get("at", "index"): index}
     if "as" in (names.get("output") or {}):
-        scope = turn.scope(frame, output=value, **extra)
+        scope = turn.scope(frame, **extra | {"output": value})
         value = expressions.transform(names["output"]["as"], value, scope)
     if "as" in (names.get("export") or {}):
-        scope = turn.scope(frame, output=value, **extra)
+        scope = turn.scope(frame, **extra | {"output": value})
         turn.state.context = expressions.transform(names["export"]["as"], value, scope)
     return value
 

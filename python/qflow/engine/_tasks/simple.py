@@ -33,6 +33,7 @@ def begin_raise(turn: Turn, frame: Frame, task: dict[str, Any]) -> None:
                 f"{frame.where} gave {error!r:.200}",
             )
         )
+    turn.weigh(error, "The error")
     raise Fault({**error, "type": model.canonical_error_type(error["type"])})
 
 

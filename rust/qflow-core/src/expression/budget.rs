@@ -130,7 +130,8 @@ impl Place {
         charge(1);
         let nesting = self.nesting.get() + 1;
         self.nesting.set(nesting);
-        // The stack is a second bound: it depends on the build, and is there to never be reached.
+        // The stack depends on the build. It stops only what nests without steps in between: an
+        // update through a path with a thousand parts.
         if nesting > NESTING_MAX || METER.get().stack.abs_diff(stack_address()) > STACK_BYTES_MAX {
             overrun(Overrun::Nesting);
         }

@@ -44,10 +44,10 @@ pub const ALLOCATED_BYTES_MAX: u64 = 48 << 20;
 pub const LIVE_CONTEXTS_MAX: u32 = 50_000;
 
 /// Steps within each other.
-pub const NESTING_MAX: u32 = 2_000;
+pub const NESTING_MAX: u32 = 1_200;
 
-/// Native stack of one evaluation: a second net below `NESTING_MAX`.
-pub const STACK_BYTES_MAX: usize = 4 << 20;
+/// Native stack of one evaluation, which must fit the smallest that a thread of a library has.
+pub const STACK_BYTES_MAX: usize = 1_280 << 10;
 
 /// Stack for compiling: the parser takes some of it for each of `TOKENS_MAX`.
 const COMPILING_STACK_BYTES: usize = 16 << 20;

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use jaq_core::native::{Filter, Fun, bome, run, unary, v};
-use jaq_core::{Error, RunPtr, ValR};
+use jaq_core::{Cv, Error, RunPtr, ValR, ValXs};
 
 use super::budget::{charge, charge_bytes, charge_read};
 use super::data::Kind;
@@ -63,6 +63,7 @@ fn conversion() -> Table {
 
 fn structure() -> Table {
     vec![
+        ("range", v(3), range),
         ("length", v(0), |cv| bome(length(cv.1))),
         ("keys", v(0), |cv| bome(keys(cv.1))),
         ("keys_unsorted", v(0), |cv| bome(keys(cv.1))),
@@ -122,6 +123,37 @@ fn date_format(format: Value) -> ValR<Value> {
     }
 }
 
+/// `range(from; to; by)`; each number costs a step, whoever asks for it.
+fn range(mut cv: Cv<'_, Kind>) -> ValXs<'_, Value> {
+    let (by, to, from) = (cv.0.pop_var(), cv.0.pop_var(), cv.0.pop_var());
+    let numbers = [&from, &to, &by].map(|end| number(end));
+    if let Some(error) = numbers.into_iter().find_map(Result::err) {
+        return bome(Err(error));
+    }
+    let forward = by > Value::Int(0);
+    let backward = by < Value::Int(0);
+    let mut next = Some(from);
+    Box::new(std::iter::from_fn(move || {
+        let this = next.take()?;
+        let within = if forward {
+            this < to
+        } else {
+            backward && this > to
+        };
+        // A step of zero never arrives: it repeats, as in jq, until the fuel is gone.
+        if !within && (forward || backward || this == to) {
+            return None;
+        }
+        match this.clone() + by.clone() {
+            Ok(following) => {
+                next = Some(following);
+                Some(Ok(this))
+            }
+            Err(error) => Some(Err(error.into())),
+        }
+    }))
+}
+
 fn length(value: Value) -> ValR<Value> {
     match value {
         Value::Null => Ok(Value::Int(0)),
@@ -172,9 +204,9 @@ fn holds(whole: &Value, part: &Value) -> bool {
             charge_read(8 * (whole.len() + part.len()));
             whole.contains(&**part)
         }
-        (Value::Array(whole), Value::Array(part)) => {
-            part.iter().all(|part| whole.iter().any(|item| holds(item, part)))
-        }
+        (Value::Array(whole), Value::Array(part)) => part
+            .iter()
+            .all(|part| whole.iter().any(|item| holds(item, part))),
         (Value::Object(whole), Value::Object(part)) => part
             .iter()
             .all(|(key, part)| whole.get(key).is_some_and(|member| holds(member, part))),
@@ -274,8 +306,11 @@ fn join(value: Value, separator: Value) -> ValR<Value> {
     if items.is_empty() {
         return Ok(Value::text(""));
     }
-    let between = separator.as_text();
-    let between = between.ok_or_else(|| Error::typ(separator.clone(), "string"))?;
+    let between = match &separator {
+        Value::Null => "",
+        Value::Text(text) => text,
+        _ => return Err(Error::typ(separator, "string")),
+    };
     let mut joined = String::new();
     for (at, item) in items.iter().enumerate() {
         charge_bytes(2 * between.len());

@@ -24,7 +24,7 @@ pub fn index(value: Value, index: &Value) -> ValR<Value> {
     charge(1);
     match (&value, index) {
         (_, Value::Object(range)) if !matches!(value, Value::Object(_)) => {
-            slice(value, range.get("start")..range.get("end"))
+            slice(value, ends(range)?)
         }
         (Value::Null, Value::Text(_) | Value::Null | Value::Int(_) | Value::Float(_)) => {
             charge(NULL_STEP);
@@ -46,10 +46,18 @@ pub fn index(value: Value, index: &Value) -> ValR<Value> {
     }
 }
 
+/// The ends of a slice, in the form that paths have them.
+fn ends(range: &Object) -> ValR<Range<Option<&Value>>, Value> {
+    match (range.get("start"), range.get("end")) {
+        (None, None) => Err(Error::str("a slice has a start, an end, or both")),
+        (start, end) => Ok(start..end),
+    }
+}
+
 /// Where `part` begins within `items`.
 pub fn indices_of(items: &[Value], part: &[Value]) -> Value {
     if part.is_empty() {
-        return Value::Null;
+        return Value::array(Vec::new());
     }
     let at = items
         .windows(part.len())
@@ -114,7 +122,7 @@ pub fn update_index<'a>(
     charge(1);
     match (value, index) {
         (value @ (Value::Null | Value::Array(_)), Value::Object(range)) => {
-            update_slice(value, range.get("start")..range.get("end"), opt, change)
+            update_slice(value, ends(range)?, opt, change)
         }
         (Value::Null, Value::Text(_)) => {
             charge(NULL_STEP);

@@ -28,6 +28,17 @@ pub enum TileKind {
     Entries,
 }
 
+impl TileKind {
+    /// The level of its tiles; entries lie with the leaves.
+    #[must_use]
+    pub fn level(self) -> u8 {
+        match self {
+            Self::Hashes(level) => level,
+            Self::Entries => 0,
+        }
+    }
+}
+
 /// The place of a tile. `width` is 1 to 256; below 256 it is a partial tile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Tile {

@@ -8,6 +8,7 @@ use std::path::Path;
 use qflow_core::log::{Checkpoint, Tile, TileKind, VerifierKey};
 
 use super::Findings;
+use super::jobs::Partials;
 use crate::error::{LogError, Result};
 use crate::lock::{is_lock_content, was_closed};
 use crate::publish::CHECKPOINT;
@@ -28,8 +29,8 @@ pub struct Files {
     pub live: bool,
     /// The last writer closed the log: no write was cut.
     pub closed: bool,
-    /// Widths of the partial tiles by kind and index.
-    pub partials: BTreeMap<(TileKind, u64), Vec<u16>>,
+    /// The partial tiles.
+    pub partials: Partials,
     /// The largest index of a full tile, by kind.
     pub full: BTreeMap<TileKind, u64>,
     pub findings: Findings,

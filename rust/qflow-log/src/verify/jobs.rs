@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender};
 
 use qflow_core::log::{Checkpoint, TILE_WIDTH, Tile, TileKind, VerifierKey, tile_width};
@@ -14,7 +14,7 @@ use crate::publish::CHECKPOINT;
 use crate::segment::read_up_to;
 use crate::tiles::partial_tiles;
 
-const NOT_THERE: &str = "a tile of records that are not there";
+pub const NOT_THERE: &str = "a tile of records that are not there";
 
 /// Something to check.
 pub enum Job {
@@ -24,20 +24,45 @@ pub enum Job {
     Head { at: u64, note: Vec<u8> },
 }
 
+/// The partial tiles that lie there: widths by kind and index.
+pub type Partials = BTreeMap<(TileKind, u64), Vec<u16>>;
+
 /// Checks jobs as they come.
 pub struct Checker<'a> {
-    pub path: PathBuf,
-    pub key: &'a VerifierKey,
-    pub published: u64,
-    pub checkpoint: &'a [u8],
-    pub partials: BTreeMap<(TileKind, u64), Vec<u16>>,
-    pub spares: Sender<Vec<u8>>,
-    pub findings: Findings,
+    path: &'a Path,
+    key: &'a VerifierKey,
+    /// Leaves of the published tree.
+    published: u64,
+    checkpoint: &'a [u8],
+    partials: Partials,
+    spares: Sender<Vec<u8>>,
+    findings: Findings,
     /// What a file is read into.
-    pub buffer: Vec<u8>,
+    buffer: Vec<u8>,
 }
 
-impl Checker<'_> {
+impl<'a> Checker<'a> {
+    pub fn new(
+        path: &'a Path,
+        key: &'a VerifierKey,
+        published: u64,
+        checkpoint: &'a [u8],
+        partials: Partials,
+        spares: Sender<Vec<u8>>,
+    ) -> Self {
+        let (findings, buffer) = (Findings::default(), Vec::new());
+        Self {
+            path,
+            key,
+            published,
+            checkpoint,
+            partials,
+            spares,
+            findings,
+            buffer,
+        }
+    }
+
     /// Check all jobs, then what they left over; the findings.
     pub fn run(mut self, jobs: &Receiver<Job>) -> Findings {
         for job in jobs {
@@ -90,12 +115,8 @@ impl Checker<'_> {
     /// Compare a file with what it must be. One that the published tree does not cover may be
     /// absent, or cut by a crash while it was written.
     fn compare(&mut self, tile: Tile, data: &[u8]) {
-        let level = match tile.kind {
-            TileKind::Hashes(level) => level,
-            TileKind::Entries => 0,
-        };
         let width = usize::from(tile.width);
-        let published = tile_width(level, tile.index, self.published) >= width;
+        let published = tile_width(tile.kind.level(), tile.index, self.published) >= width;
         // A partial tile was there a moment ago: a running node has given it up.
         let required = published && width == TILE_WIDTH;
         let path = tile.path();

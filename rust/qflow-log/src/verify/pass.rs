@@ -1,6 +1,6 @@
 //! The pass over the journal: frames, records, chains, tree.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::convert::Infallible;
 use std::mem;
 use std::path::Path;
@@ -10,11 +10,11 @@ use std::thread;
 use qflow_core::chain::{ChainError, RecordView, Verifier};
 use qflow_core::encoding::parse_cid;
 use qflow_core::log::{
-    Checkpoint, EMPTY_ROOT, Tile, TileKind, VerifierKey, leaf_hash, sha256, tile_width,
+    Checkpoint, EMPTY_ROOT, TILE_WIDTH, Tile, TileKind, VerifierKey, leaf_hash, sha256, tile_width,
 };
 
 use super::files::Files;
-use super::jobs::{Checker, Job};
+use super::jobs::{Checker, Job, NOT_THERE};
 use super::source::{Piece, Source, journal_of};
 use super::{Findings, Progress, Report};
 use crate::error::{LogError, Result};
@@ -50,16 +50,9 @@ pub fn run(
         pieces: piece_tx,
         spares: buffer_rx,
     };
-    let checker = Checker {
-        path: path.to_owned(),
-        key,
-        published: files.published.as_ref().map_or(0, |head| head.size),
-        checkpoint: &files.checkpoint,
-        partials: std::mem::take(&mut files.partials),
-        spares: spare_tx,
-        findings: Findings::default(),
-        buffer: Vec::new(),
-    };
+    let partials = mem::take(&mut files.partials);
+    let published = files.published.as_ref().map_or(0, |head| head.size);
+    let checker = Checker::new(path, key, published, &files.checkpoint, partials, spare_tx);
     let (published, total) = (files.published.clone(), files.bytes);
     let (result, checked) = thread::scope(|scope| {
         let segments = &files.segments;
@@ -69,7 +62,7 @@ pub fn run(
         let result = pass.take_all(piece_rx, buffer_tx, total, progress);
         (result, checks.join())
     });
-    let (mut report, seen) = result?;
+    let (report, seen) = result?;
     let mut findings = files.findings;
     findings.append(seen);
     findings.append(checked.map_err(|_| LogError::Corrupt("a check panicked".into()))?);
@@ -79,25 +72,19 @@ pub fn run(
             "bytes after the last commit, and the log was closed",
         );
     }
-    for (kind, index) in files.full {
-        let tile = Tile {
-            kind,
-            index,
-            width: 256,
-        };
-        if tile_width(level_of(kind), index, report.size) < 256 {
-            findings.add(tile.path(), "a tile of records that are not there");
+    Ok(conclude(report, findings, files.full))
+}
+
+/// Put together what was found; a full tile that no record of the journal is in is found here.
+fn conclude(mut report: Report, mut findings: Findings, full: BTreeMap<TileKind, u64>) -> Report {
+    for (kind, index) in full {
+        if tile_width(kind.level(), index, report.size) < TILE_WIDTH {
+            let width = TILE_WIDTH as u16;
+            findings.add(Tile { kind, index, width }.path(), NOT_THERE);
         }
     }
     (report.findings, report.more) = (findings.kept, findings.more);
-    Ok(report)
-}
-
-fn level_of(kind: TileKind) -> u8 {
-    match kind {
-        TileKind::Hashes(level) => level,
-        TileKind::Entries => 0,
-    }
+    report
 }
 
 /// What the pass has seen so far.
@@ -226,6 +213,10 @@ impl<'a> Pass<'a> {
         match SegmentHeader::parse(block, number, self.log_id) {
             Ok(_) if over => self.damage(at, "a segment after the end of the journal"),
             Ok(header) if header.bytes != bytes => self.damage(at, "a segment of another length"),
+            // A running node filled the segment before while it was read: the end of this view.
+            Ok(header) if self.live && header.base.size() > self.builder.size() => {
+                self.place = Place::Over;
+            }
             Ok(header) if header.base != *self.builder.tree() => {
                 self.damage(at, "a segment that begins with another tree");
             }
