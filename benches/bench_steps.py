@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 STEPS = 3
 CALLERS = 16
 OURS = "Qflow"
+RIVALS = {"dbos": "async", "dbos-threads": "threads"}
 LATENCY_SHARE_MAX = 0.5
 RATE_TIMES_MIN = 5.0
 RATE_MIN = 2000.0
@@ -92,8 +94,8 @@ def judged(systems: list[System], fsync: list[float]) -> None:
         {each.name: [ms for found in each.ms for ms in found] for each in systems},
     )
     for rival in rivals:
-        pairs = zip(ours.ms, rival.ms, strict=True)
-        share = measure.median([measure.median(a) / measure.median(b) for a, b in pairs])
+        rounds = zip(ours.ms, rival.ms, strict=True)
+        share = measure.median([measure.median(a) / measure.median(b) for a, b in rounds])
         measure.judge(
             f"median at most half of {rival.name}",
             share <= LATENCY_SHARE_MAX,
@@ -105,8 +107,8 @@ def judged(systems: list[System], fsync: list[float]) -> None:
         digits=0,
     )
     for rival in rivals:
-        pairs = zip(ours.rates, rival.rates, strict=True)
-        times = measure.median([a / b for a, b in pairs])
+        both = zip(ours.rates, rival.rates, strict=True)
+        times = measure.median([mine / its for mine, its in both])
         measure.judge(
             f"at least {RATE_TIMES_MIN:.0f} times {rival.name}",
             times >= RATE_TIMES_MIN,
@@ -124,7 +126,7 @@ def judged(systems: list[System], fsync: list[float]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each round")
+    parser.add_argument("--seconds", type=float, default=1.5, help="of each round")
     parser.add_argument("--path", type=Path, default=None, help="a folder on the disk to measure")
     options = parser.parse_args()
     fsync: list[float] = []
@@ -132,15 +134,17 @@ def main() -> None:
         made = tempfile.TemporaryDirectory(prefix="qflow-bench-", dir=options.path)
         folder = Path(stack.enter_context(made))
         url = stack.enter_context(postgres.cluster(options.path))
-        systems = [
-            stack.enter_context(system(OURS, "qflow", folder / "qflow")),
-            stack.enter_context(system("DBOS with SQLite", "dbos", folder / "sqlite")),
-        ]
-        if url is None:
-            print(f"no {postgres.BINARIES}/*/bin/initdb: DBOS with PostgreSQL is not measured")
+        databases: dict[str, tuple[str, ...]] = {"SQLite": ()}
+        if url is not None:
+            databases["PostgreSQL"] = (url,)
         else:
-            pg = system("DBOS with PostgreSQL", "dbos", folder / "pg", url)
-            systems.append(stack.enter_context(pg))
+            print(f"no {postgres.BINARIES}/*/bin/initdb: DBOS with PostgreSQL is not measured")
+        systems = [stack.enter_context(system(OURS, "qflow", folder / "qflow"))]
+        for database, (kind, way) in product(databases, RIVALS.items()):
+            name = f"DBOS {way}, {database}"
+            made_in = folder / f"{kind}-{database}"
+            rival = system(name, kind, made_in, *databases[database])
+            systems.append(stack.enter_context(rival))
         for _ in range(options.rounds):
             for each in systems:
                 each.ms.append(each.round(1, options.seconds)["ms"])

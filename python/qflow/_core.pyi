@@ -5,7 +5,7 @@ from typing import Any, final
 
 __version__: str
 
-# Canonical bytes: docs/formats/canonical.md
+# Canonical bytes, as docs/formats/canonical.md has them.
 
 @final
 class Cid:
@@ -48,7 +48,7 @@ def decode(data: bytes) -> Any:
 def cid_of(data: bytes, codec: str = "dag-cbor") -> Cid:
     """Give the CID of a block by sha2-256. `codec` is `dag-cbor` or `raw`."""
 
-# Records: docs/formats/record.md
+# Records, as docs/formats/record.md has them.
 
 def encode_records(
     chain: bytes,
@@ -64,11 +64,11 @@ def encode_records(
 ) -> tuple[list[bytes], list[tuple[bytes, bytes]], bytes]:
     """Write facts as the next records of a chain.
 
-    `chain` has 16 bytes, `prev` the 32 of the hash of the record before (zeros for the first), `seq`
-    is the number of the first record, `at` UTC milliseconds. A fact is (type, step, attempt, payload
-    in a 1-tuple or None, meta). Gives the records, the blocks of their payloads as (CID, data), and
-    the hash of the last record. Nothing is stored. Raises ValueError when a record would have more
-    than 8,000 bytes or a payload more than 1 MiB, and as `encode` does.
+    `chain` has 16 bytes, `prev` the 32 of the hash of the record before (zeros for the first),
+    `seq` is the number of the first record, `at` UTC milliseconds. A fact is (type, step, attempt,
+    payload in a 1-tuple or None, meta). Gives the records, the blocks of their payloads as (CID,
+    data), and the hash of the last record. Nothing is stored. Raises ValueError when a record would
+    have more than 8,000 bytes or a payload more than 1 MiB, and as `encode` does.
     """
 
 def decode_record(data: bytes) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def verify_signature(public_key: bytes, message: bytes, signature: bytes) -> boo
     encodings that are not canonical.
     """
 
-# Expressions: docs/decisions/0002-expressions-by-jaq-with-fuel.md
+# Expressions, as docs/decisions/0002-expressions-by-jaq-with-fuel.md has them.
 
 @final
 class Expression:

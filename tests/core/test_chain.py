@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qflow._core import Cid, cid_of, decode, decode_record, encode, encode_records, record_hash
-
 from tests.core.vectors import load_vectors, untag
 
 CHAIN, GENESIS = bytes(range(16)), bytes(32)
@@ -33,9 +32,13 @@ def test_a_golden_chain_has_golden_bytes() -> None:
         )
         for fact in golden["facts"]
     ]
-    shared = [golden[name] for name in ("flow", "at", "actor", "node", "subnet", "epoch")]
-    chain = bytes.fromhex(golden["chain"])
-    records, blocks, last = encode_records(chain, 0, GENESIS, *shared, facts)
+    records, blocks, last = encode_records(
+        chain=bytes.fromhex(golden["chain"]),
+        seq=0,
+        prev=GENESIS,
+        facts=facts,
+        **{name: golden[name] for name in ("flow", "at", "actor", "node", "subnet", "epoch")},
+    )
     assert [record.hex() for record in records] == golden["records"]
     assert [record_hash(record).hex() for record in records] == golden["hashes"]
     assert last.hex() == golden["hashes"][-1]

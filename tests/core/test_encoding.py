@@ -18,10 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qflow._core import Cid, cid_of, decode, encode
-
 from tests.core.vectors import load_vectors, untag
 
 DAG_CBOR, CID_V0 = 0x71, 0x12
+LINK_BY_V0 = bytes.fromhex("d82a5823001220")
 
 VALUES = st.recursive(
     st.none()
@@ -126,14 +126,13 @@ def test_published_dag_cbor_blocks_have_their_bytes_and_cids(shared: Path) -> No
         if codec != DAG_CBOR:
             continue
         assert bytes(cid_of(data)) == cid
-        try:
-            value = decode(data)
-        except ValueError as error:
-            # The one feature that is refused: a link by the old form of CIDs.
-            assert "a link must hold a CIDv1" in str(error)
-            assert b"\xd8\x2a\x58\x23\x00\x12\x20" in data
+        if LINK_BY_V0 in data:
+            # The one feature that is refused.
+            with pytest.raises(ValueError, match="a link must hold a CIDv1"):
+                decode(data)
             refused += 1
             continue
+        value = decode(data)
         assert encode(value) == data
         taken += 1
     assert taken >= 118
@@ -209,7 +208,7 @@ def test_cids_are_values() -> None:
     cid = cid_of(b"hello", "raw")
     assert str(cid) == "bafkreibm6jg3ux5qumhcn2b3flc3tyu6dmlb4xa7u5bf44yegnrjhc4yeq"
     assert (cid.codec, cid.digest) == ("raw", bytes(cid)[-32:])
-    assert cid == Cid(str(cid)) == Cid(bytes(cid)) == pickle.loads(pickle.dumps(cid))  # noqa: S301
+    assert cid == Cid(str(cid)) == Cid(bytes(cid)) == pickle.loads(pickle.dumps(cid))
     assert len({cid, Cid(str(cid)), cid_of(b"hello")}) == 2
     assert sorted([cid, cid_of(b"hello")]) == sorted([cid_of(b"hello"), cid], key=bytes)
 

@@ -214,3 +214,83 @@ add(.l[].v)
 to_entries | map(.key) | sort
 [0.1, 1.0e2, 1e-7]
 8 | significand, logb, exp2, log2, pow(2; 3), trunc
+$y.z.q?
+$y.z.q
+if false then .n.x.y else 1 end
+try .n.x.y catch "c"
+.n.x.y // 1
+.n.x.y
+(.n.x.y, 2)?
+.a as $x | $x.b + $y.z[0]
+.a.b as $x | $x
+def f: .b; .a | f
+def f($x): $x.b; f(.a)
+def f(g): g.b; f(.a)
+(reduce $y.z[] as $x (0; . + $x)) + $x
+reduce .l[] as $y (.n; . + $y.v + $x)
+[foreach .l[] as {v: $x} (.n; . + $x; [., $x, $y.z])]
+{a, "b": .n, $x}
+{a: .a.b} | .a
+{"a": .a.b, n}
+{(.s): .a.b}
+. as {a: $q} | $q.b
+. as {a: {b: $x}} | $x, $y.z
+.a.b |= 3 | .a
+.a.b = .n | .a
+.a.b += $x | .a
+.a.b //= .n | .a
+.a[.t] = .n | .a | length
+[.l[] | .v + $x]
+.l | map(.v + $y.z[0])
+.a[.z // "b"]
+label $x | .a.b + $x
+"\(.a.b)-\($y.z)"
+@json "\(.a.b)-\($y.z)"
+.a.c[$y.z[0]]
+.a.c[$y.z[0]:$y.z[1]]
+[.. | .b?]
+$x as $y | $y
+[$x as $y | $y, $x]
+$y.nope.deeper
+.nope.deeper.more
+.a.b.c?
+.a?.b
+.l[0].k
+.["a"].b
+."a"."b"
+.a."b"
+first(.l[]).k
+.a | .b
+(.a).b
+(.a, .o).b
+path(.a.b)
+path($y.z)
+[path(.a.b, .n)]
+try error(.a.b) catch .
+try error(.a.b) catch . + $x
+.a.b, .n
+-(.n)
+-.n
+.z.a.b
+.a.b.c
+.e.a
+$x.a
+$x.a? // .n
+$y["z"][1]
+[.a.b, .a.b, .a, $y.z, $y]
+if .a.b > 1 then .n else .s end
+if .z then .n end
+if .n < 0 then .a.b elif .n then $x else $y end
+.a.b == 2 and .n < 0 or $x
+[.a.b < .n, .a.b // .n]
+.l | .[0].k as $k | map(select(.k == $k)) | length
+. | .a | . | .b
+[limit(1; .l[].k)]
+.a.b as [$q] | $q
+def f: def g: $x; g + .a.b; f
+def f($x; $y): $x + $y; f(.a.b; .n) + $x
+.a | . as $x | .b + $x.b
+[.l[] as {k: $x, v: $y} | [$x, $y]] + [$x]
+.["s"] | length
+."" // .a.b
+.[""].x

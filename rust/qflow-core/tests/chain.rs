@@ -1,5 +1,10 @@
 //! A chain is whole, or where it breaks is found.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot read its vectors fails"
+)]
+
 use proptest::prelude::*;
 use qflow_core::chain::{ChainError, GENESIS, Record, RecordView, Verifier, leaf_hash};
 use serde_json::Value as Json;

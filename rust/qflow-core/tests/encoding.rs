@@ -1,5 +1,10 @@
 //! Canonical bytes: one spelling for each value, in both directions.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot read its vectors fails"
+)]
+
 use proptest::prelude::*;
 use qflow_core::encoding::{
     DecodeError, Item, Reader, Writer, block_cid, key_order, parse_cid_text,

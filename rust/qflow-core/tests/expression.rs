@@ -1,11 +1,14 @@
 //! Expressions end, by count. What they answer is tested against jq in tests/core.
 
-use qflow_core::expression::{Expression, Value};
+use qflow_core::expression::{Expression, Inputs, Value};
 
 fn run(source: &str) -> Result<Option<Value>, String> {
     let expression = Expression::new(source, &[]).map_err(|error| error.to_string())?;
     expression
-        .evaluate(Value::Null, Vec::new())
+        .evaluate(Inputs::Whole {
+            input: Value::Null,
+            variables: Vec::new(),
+        })
         .map_err(|error| error.to_string())
 }
 

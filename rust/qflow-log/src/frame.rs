@@ -141,6 +141,18 @@ impl<'a> Frame<'a> {
         })
     }
 
+    /// A frame that `parse` has checked, found again in the same bytes.
+    pub fn checked(bytes: &'a [u8], address: u64, log_id: u64) -> Option<Self> {
+        let header = FrameHeader::parse(bytes, address, log_id).ok()?;
+        let whole = bytes.get(..header.length as usize)?;
+        let (bytes, head) = whole.split_at_checked(whole.len() - header.head as usize)?;
+        Some(Self {
+            header,
+            head,
+            bytes,
+        })
+    }
+
     /// What the frame holds, in order.
     pub fn items(&self) -> impl Iterator<Item = Item<'a>> + use<'a> {
         let (bytes, mut at) = (self.bytes, FRAME_HEADER);

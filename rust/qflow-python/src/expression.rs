@@ -4,7 +4,7 @@ use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyMapping, PyString, PyTuple};
 use qflow_core::encoding::DEPTH_MAX;
-use qflow_core::expression::{self as core, Map, Value};
+use qflow_core::expression::{self as core, Inputs, Map, Value};
 
 use crate::errors::ExpressionError;
 
@@ -20,6 +20,13 @@ fn refused(error: core::ExpressionError) -> PyErr {
 struct Expression {
     inner: core::Expression,
     variables: Vec<Py<PyString>>,
+    reads: Vec<Read>,
+}
+
+/// A path of keys, from a variable or from the input.
+struct Read {
+    variable: Option<Py<PyString>>,
+    keys: Vec<Py<PyString>>,
 }
 
 #[pymethods]
@@ -29,11 +36,18 @@ impl Expression {
         let inner = py
             .detach(|| core::Expression::new(source, &variables))
             .map_err(refused)?;
-        let names = inner.variables().iter();
-        let variables = names
-            .map(|name| PyString::intern(py, name).unbind())
-            .collect();
-        Ok(Self { inner, variables })
+        let intern = |name: &String| PyString::intern(py, name).unbind();
+        let variables = inner.variables().iter().map(intern).collect();
+        let reads = inner.reads().iter().map(|read| Read {
+            variable: read.variable.as_ref().map(intern),
+            keys: read.keys.iter().map(intern).collect(),
+        });
+        let reads = reads.collect();
+        Ok(Self {
+            inner,
+            variables,
+            reads,
+        })
     }
 
     #[getter]
@@ -47,19 +61,79 @@ impl Expression {
         variables: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = value.py();
-        let mut bound = Vec::with_capacity(self.variables.len());
-        for name in &self.variables {
-            bound.push(from_python(&variable(variables, name.bind(py))?, 0)?);
+        let reads = self.reached(value, variables)?;
+        if let (true, Some([read])) = (self.inner.is_read(), reads.as_deref()) {
+            return Ok(read.clone());
         }
-        match self
-            .inner
-            .evaluate(from_python(value, 0)?, bound)
-            .map_err(refused)?
-        {
+        let inputs = match reads {
+            Some(reads) => Inputs::Parts {
+                input: self
+                    .inner
+                    .reads_input()
+                    .then(|| from_python(value, 0))
+                    .transpose()?,
+                reads: reads
+                    .iter()
+                    .map(|read| from_python(read, 0))
+                    .collect::<PyResult<_>>()?,
+            },
+            None => self.whole(value, variables)?,
+        };
+        match self.inner.evaluate(inputs).map_err(refused)? {
             Some(value) => to_python(py, &value),
             None => Ok(py.None().into_bound(py)),
         }
     }
+}
+
+impl Expression {
+    /// What the expression asks for; None when a path leads through what is no object.
+    fn reached<'py>(
+        &self,
+        value: &Bound<'py, PyAny>,
+        variables: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<Vec<Bound<'py, PyAny>>>> {
+        let mut reached = Vec::with_capacity(self.reads.len());
+        for read in &self.reads {
+            let mut at = match &read.variable {
+                Some(name) => variable(variables, name.bind(value.py()))?,
+                None => value.clone(),
+            };
+            for key in &read.keys {
+                match member(&at, key.bind(value.py()))? {
+                    Some(member) => at = member,
+                    None => return Ok(None),
+                }
+            }
+            reached.push(at);
+        }
+        Ok(Some(reached))
+    }
+
+    fn whole(&self, value: &Bound<'_, PyAny>, variables: &Bound<'_, PyAny>) -> PyResult<Inputs> {
+        let bound = self
+            .variables
+            .iter()
+            .map(|name| from_python(&variable(variables, name.bind(value.py()))?, 0));
+        Ok(Inputs::Whole {
+            variables: bound.collect::<PyResult<_>>()?,
+            input: from_python(value, 0)?,
+        })
+    }
+}
+
+/// A member of an object; null where it has none, and where the object is null.
+fn member<'py>(
+    object: &Bound<'py, PyAny>,
+    key: &Bound<'py, PyString>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    if let Ok(dict) = object.cast::<PyDict>() {
+        let member = dict.get_item(key)?;
+        return Ok(Some(
+            member.unwrap_or_else(|| object.py().None().into_bound(object.py())),
+        ));
+    }
+    Ok(object.is_none().then(|| object.clone()))
 }
 
 fn variable<'py>(

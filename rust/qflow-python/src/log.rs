@@ -71,7 +71,9 @@ impl Drop for PyLog {
 #[pymethods]
 impl PyLog {
     #[new]
-    #[pyo3(signature = (path, *, origin, seed, queue_bytes_max=64 << 20, segment_bytes=64 << 20))]
+    #[pyo3(signature = (
+        path, *, origin, seed, queue_bytes_max=67_108_864, segment_bytes=67_108_864
+    ))]
     fn new(
         py: Python<'_>,
         path: PathBuf,
@@ -114,7 +116,10 @@ impl PyLog {
         Ok(self.log()?.vkey())
     }
 
-    #[pyo3(signature = (records, blocks=Vec::new()))]
+    #[pyo3(
+        signature = (records, blocks=Vec::new()),
+        text_signature = "($self, records, blocks=())"
+    )]
     fn append(
         &self,
         records: Vec<Bytes<'_>>,
@@ -124,7 +129,10 @@ impl PyLog {
         self.log()?.append(&records, &blocks).map_err(raised)
     }
 
-    #[pyo3(signature = (records, blocks=Vec::new()))]
+    #[pyo3(
+        signature = (records, blocks=Vec::new()),
+        text_signature = "($self, records, blocks=())"
+    )]
     fn append_durable(
         &self,
         py: Python<'_>,

@@ -36,8 +36,16 @@ struct Meter {
     stack: usize,
 }
 
+/// Outside of an evaluation nothing is bounded: values are also compared and built by their owner.
+const UNBOUNDED: Meter = Meter {
+    fuel: u64::MAX,
+    bytes: u64::MAX,
+    live: 0,
+    stack: 0,
+};
+
 thread_local! {
-    static METER: Cell<Meter> = const { Cell::new(Meter { fuel: 0, bytes: 0, live: 0, stack: 0 }) };
+    static METER: Cell<Meter> = const { Cell::new(UNBOUNDED) };
 }
 
 /// Run one evaluation with a full budget, and catch it when it overruns.

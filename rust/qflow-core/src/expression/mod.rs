@@ -11,19 +11,23 @@ mod natives;
 mod operators;
 mod path;
 mod program;
+mod reads;
 mod regex;
 mod value;
 mod walk;
 
 pub use budget::Overrun;
 pub use map::Map;
+pub use reads::Read;
 pub use value::{Text, Value};
 
 use jaq_core::{Ctx, Vars};
 
 use budget::{Place, metered};
 use data::{Data, Kind};
-use program::Program;
+use std::sync::OnceLock;
+
+use program::{Form, Program};
 
 /// Bytes of the source of an expression.
 pub const SOURCE_BYTES_MAX: usize = 16 << 10;
@@ -93,33 +97,55 @@ fn quoted(source: &str) -> String {
     format!("the expression `{}`", shown(source))
 }
 
+fn compile(source: &str, scope: &[String], form: Form) -> Result<Program, ExpressionError> {
+    if source.len() <= SHORT_SOURCE_BYTES {
+        program::compile(source, scope, form)
+    } else {
+        compile_apart(source, scope, form)
+    }
+}
+
 /// The parser and the compiler recurse, and a source from outside says how deep.
-fn compile_apart(source: &str, scope: &[String]) -> Result<Program, ExpressionError> {
+fn compile_apart(source: &str, scope: &[String], form: Form) -> Result<Program, ExpressionError> {
     let failed = || ExpressionError::failed(source, &"there is no memory to compile it");
     std::thread::scope(|threads| {
         let thread = std::thread::Builder::new().stack_size(COMPILING_STACK_BYTES);
-        let thread = thread.spawn_scoped(threads, || program::compile(source, scope));
+        let thread = thread.spawn_scoped(threads, || program::compile(source, scope, form));
         thread.map_err(|_| failed())?.join().map_err(|_| failed())?
     })
 }
 
 /// A compiled expression.
+///
+/// It asks for the parts of its input and variables that it reads (`reads`). Where one of them
+/// cannot be reached, `whole` is a program that takes everything, and so says what jq says of it.
 pub struct Expression {
     source: String,
+    scope: Vec<String>,
     program: Program,
+    whole: OnceLock<Result<Program, ExpressionError>>,
+}
+
+/// What an evaluation works on: the values that were asked for, in that order.
+pub enum Inputs {
+    Parts {
+        input: Option<Value>,
+        reads: Vec<Value>,
+    },
+    Whole {
+        input: Value,
+        variables: Vec<Value>,
+    },
 }
 
 impl Expression {
     /// Compile a source. `scope` has the names of variables that it may read, without `$`.
     pub fn new(source: &str, scope: &[String]) -> Result<Self, ExpressionError> {
-        let program = if source.len() <= SHORT_SOURCE_BYTES {
-            program::compile(source, scope)
-        } else {
-            compile_apart(source, scope)
-        }?;
         Ok(Self {
             source: source.to_owned(),
-            program,
+            scope: scope.to_vec(),
+            program: compile(source, scope, Form::Parts)?,
+            whole: OnceLock::new(),
         })
     }
 
@@ -129,37 +155,66 @@ impl Expression {
         &self.program.variables
     }
 
-    /// The first output, or None when there is none. `variables` are in the order of the names.
+    /// What `Inputs::Parts` must have. A key of null is null, and one that an object lacks is too.
+    #[must_use]
+    pub fn reads(&self) -> &[Read] {
+        &self.program.reads
+    }
+
+    /// Whether `Inputs::Parts` must have the input as a whole.
+    #[must_use]
+    pub fn reads_input(&self) -> bool {
+        self.program.input
+    }
+
+    /// Whether the answer is the first read as it is, so that nothing need be evaluated.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        self.program.is_read
+    }
+
+    /// The first output, or None when there is none.
     ///
-    /// The same input gives the same answer on every machine, and so does an overrun.
-    pub fn evaluate(
-        &self,
-        value: Value,
-        variables: Vec<Value>,
-    ) -> Result<Option<Value>, ExpressionError> {
-        let filter = &self.program.filter;
+    /// The same values give the same answer on every machine, and so does an overrun.
+    pub fn evaluate(&self, inputs: Inputs) -> Result<Option<Value>, ExpressionError> {
+        let (program, input, variables) = match inputs {
+            Inputs::Parts { input, reads } => (&self.program, input.unwrap_or_default(), reads),
+            Inputs::Whole { input, variables } => {
+                let whole = || compile(&self.source, &self.scope, Form::Whole);
+                let program = self
+                    .whole
+                    .get_or_init(whole)
+                    .as_ref()
+                    .map_err(Clone::clone)?;
+                (program, input, variables)
+            }
+        };
+        let filter = &program.filter;
         let first = metered(|| {
             let data = Data {
                 lut: &filter.lut,
                 place: Place::start(),
             };
             let context = Ctx::<Kind>::new(data, Vars::new(variables));
-            let first = filter.id.run((context, value)).next()?;
-            Some(first.map_err(|raised| match raised.get_err() {
-                Ok(raised) => match raised.into_val() {
-                    Value::Text(text) => shown(&text),
-                    other => other.to_string(),
-                },
-                Err(_) => "it breaks out of itself".to_owned(),
-            }))
+            let first = filter.id.run((context, input)).next()?;
+            Some(first.map_err(raised))
         });
         match first {
-            Ok(first) => first.transpose().map_err(|raised| self.failed(&raised)),
+            Ok(first) => first.transpose().map_err(|why| self.failed(&why)),
             Err(bound) => Err(self.failed(&bound)),
         }
     }
 
     fn failed(&self, what: &impl std::fmt::Display) -> ExpressionError {
         ExpressionError::failed(&self.source, what)
+    }
+}
+
+/// What jq raised, as a text.
+fn raised(exception: jaq_core::Exn<Value>) -> String {
+    match exception.get_err().map(jaq_core::Error::into_val) {
+        Ok(Value::Text(text)) => shown(&text),
+        Ok(other) => other.to_string(),
+        Err(_) => "it breaks out of itself".to_owned(),
     }
 }

@@ -126,7 +126,7 @@ fn date_format(format: Value) -> ValR<Value> {
 /// `range(from; to; by)`; each number costs a step, whoever asks for it.
 fn range(mut cv: Cv<'_, Kind>) -> ValXs<'_, Value> {
     let (by, to, from) = (cv.0.pop_var(), cv.0.pop_var(), cv.0.pop_var());
-    let numbers = [&from, &to, &by].map(|end| number(end));
+    let numbers = [&from, &to, &by].map(number);
     if let Some(error) = numbers.into_iter().find_map(Result::err) {
         return bome(Err(error));
     }

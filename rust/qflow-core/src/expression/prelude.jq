@@ -12,15 +12,14 @@ def paths: path(recurse) | select(. != []);
 def paths(f): path(recurse | select(f)) | select(. != []);
 def leaf_paths: paths(type != "array" and type != "object");
 def from_entries: reduce .[] as $x ({}; . + {
-    ($x | if .key == null then .k // .name // .Name // .K // .Key else .key end
-      | if type == "string" then . elif . == null then "null" else tojson end):
+    ($x | .key // .Key // .name // .Name // .k // .K):
     ($x | if has("value") then .value elif has("v") then .v else .Value end)});
 def pick(f): . as $top | reduce path(f) as $p (null; setpath($p; $top | getpath($p)));
 def walk(f): def w: if type == "object" then map_values(w) elif type == "array" then map(w) else . end
   | f; w;
 
 # Iterators
-def flatten: [recurse(arrays[]) | select(type != "array")];
+def flatten: [.[] | recurse(arrays[]) | select(type != "array")];
 def flatten($d): if $d < 0 then error("flatten depth must not be negative")
   else reduce .[] as $x ([]; if ($x | type) == "array" and $d > 0
     then . + ($x | flatten($d - 1)) else . + [$x] end) end;

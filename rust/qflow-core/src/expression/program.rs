@@ -10,6 +10,7 @@ use jaq_core::load::{self, Arena, File, Loader};
 use jaq_core::{Compiler, Filter};
 
 use super::data::Kind;
+use super::reads::{Read, Reads};
 use super::walk::{Name, depth, names, signature, wraps_itself};
 use super::{ExpressionError, SOURCE_BYTES_MAX, SOURCE_DEPTH_MAX, TOKENS_MAX, natives};
 
@@ -42,6 +43,19 @@ pub struct Program {
     pub filter: Filter<Kind>,
     /// Variables that the source reads, without `$`, in the order of the names in scope.
     pub variables: Vec<String>,
+    /// What the program wants for its variables, in their order.
+    pub reads: Vec<Read>,
+    /// Whether it wants the input as a whole.
+    pub input: bool,
+    /// Whether the answer is the first of the reads, as it is.
+    pub is_read: bool,
+}
+
+/// Whether a program may ask for parts of what it reads, or must have each as a whole.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    Parts,
+    Whole,
 }
 
 type Library = BTreeMap<(&'static str, usize), Def<&'static str>>;
@@ -60,40 +74,69 @@ fn library() -> &'static Library {
 }
 
 /// Compile a source. The parser recurses by up to `TOKENS_MAX` levels before any can be refused.
-pub fn compile(source: &str, scope: &[String]) -> Result<Program, ExpressionError> {
-    let refuse = |at: &str, what: String| ExpressionError::refused(source, at, what);
+pub fn compile(source: &str, scope: &[String], form: Form) -> Result<Program, ExpressionError> {
+    let mut main = accepted(source)?;
+    let (named, functions) = mentioned(source, &main)?;
+    let referred = scope
+        .iter()
+        .filter(|name| named.contains(&*format!("${name}")));
+    let variables: Vec<String> = referred.cloned().collect();
+    let whole = || {
+        variables
+            .iter()
+            .map(|name| (format!("${name}"), Read::whole(name)))
+    };
+    let (globals, reads, input): (Vec<String>, Vec<Read>, bool) = match form {
+        Form::Parts => {
+            let reads = Reads::of(scope, &mut main);
+            let named = reads
+                .found
+                .into_iter()
+                .map(|(name, read)| (name.to_owned(), read));
+            let (globals, found) = named.unzip();
+            (globals, found, reads.input)
+        }
+        Form::Whole => {
+            let (globals, found) = whole().unzip();
+            (globals, found, true)
+        }
+    };
+    let first = globals.first().map(String::as_str);
+    let is_read = !input && matches!(&main, Term::Var(name) if first == Some(name));
+    let filter = link(source, main, functions, &globals, scope)?;
+    Ok(Program {
+        filter,
+        variables,
+        reads,
+        input,
+        is_read,
+    })
+}
+
+/// The syntax tree of a source, unless it is too large, too deep, or cannot be bounded.
+fn accepted(source: &str) -> Result<Term<&str>, ExpressionError> {
+    let refuse = |at: &str, what: String| Err(ExpressionError::refused(source, at, what));
+    let too_deep = format!("it is nested more than {SOURCE_DEPTH_MAX} deep");
     if source.len() > SOURCE_BYTES_MAX {
-        return Err(refuse(
+        return refuse(
             source,
             format!("it is longer than {SOURCE_BYTES_MAX} bytes"),
-        ));
+        );
     }
-    let too_deep = || {
-        refuse(
-            source,
-            format!("it is nested more than {SOURCE_DEPTH_MAX} deep"),
-        )
-    };
     if brackets(source) > SOURCE_DEPTH_MAX {
-        return Err(too_deep());
+        return refuse(source, too_deep);
     }
     let main = parse(source)?;
     if depth(&main) > SOURCE_DEPTH_MAX {
-        return Err(too_deep());
+        return refuse(source, too_deep);
     }
-    if let Some(name) = wraps_itself(&main) {
-        let what = format!("{name} takes functions and calls itself; values it may take: $x");
-        return Err(refuse(name, what));
+    match wraps_itself(&main) {
+        Some(name) => {
+            let what = format!("{name} takes functions and calls itself; values it may take: $x");
+            refuse(name, what)
+        }
+        None => Ok(main),
     }
-    let (variables, functions) = mentioned(source, &main)?;
-    let globals: Vec<String> = scope
-        .iter()
-        .map(|name| format!("${name}"))
-        .filter(|name| variables.contains(name.as_str()))
-        .collect();
-    let filter = link(source, main, functions, &globals, scope)?;
-    let variables = globals.iter().map(|name| name[1..].to_owned()).collect();
-    Ok(Program { filter, variables })
 }
 
 /// The variables and functions that a source names; none of them refused.

@@ -39,6 +39,12 @@ struct Pattern {
     cost: usize,
 }
 
+fn text_of(value: &Value) -> ValR<&str, Value> {
+    value
+        .as_text()
+        .ok_or_else(|| Error::typ(value.clone(), "string"))
+}
+
 fn pattern(source: &Value, flags: &Value, letters: usize) -> ValR<Pattern, Value> {
     if let Value::Array(both) = source {
         // A pattern and its flags in one: `test(["a", "i"])`.
@@ -47,18 +53,14 @@ fn pattern(source: &Value, flags: &Value, letters: usize) -> ValR<Pattern, Value
         };
         return pattern(source, &(flags.clone() + more.clone())?, letters);
     }
-    let text = source
-        .as_text()
-        .ok_or_else(|| Error::typ(source.clone(), "string"))?;
+    let text = text_of(source)?;
     if text.len() > PATTERN_BYTES_MAX {
         let what = format_args!("a regular expression has at most {PATTERN_BYTES_MAX} bytes");
         return Err(Error::str(what));
     }
     let flags = match flags {
         Value::Null => "",
-        flags => flags
-            .as_text()
-            .ok_or_else(|| Error::typ(flags.clone(), "string"))?,
+        flags => text_of(flags)?,
     };
     let mut builder = RegexBuilder::new(text);
     builder.nest_limit(PATTERN_NESTING_MAX);
@@ -103,9 +105,7 @@ fn compile(
 /// The parts of a text: what is between matches, the matches, or both.
 fn apply(mut cv: Cv<Kind>, between: bool, matches: bool) -> ValR<Value> {
     let (flags, source) = (cv.0.pop_var(), cv.0.pop_var());
-    let text =
-        cv.1.as_text()
-            .ok_or_else(|| Error::typ(cv.1.clone(), "string"))?;
+    let text = text_of(&cv.1)?;
     let pattern = pattern(&source, &flags, text.len())?;
     let mut letters = Letters {
         text,

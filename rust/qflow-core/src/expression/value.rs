@@ -116,11 +116,11 @@ impl Value {
         i64::try_from(value).map_or_else(|_| Self::Wide(Rc::new(value)), Self::Int)
     }
 
-    /// The result of arithmetic: an integer when it is one that a float holds exactly.
+    /// The result of arithmetic: an integer where jq would write one.
     #[must_use]
     pub fn number(value: f64) -> Self {
-        const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
-        if value.fract() == 0.0 && value.abs() <= EXACT_MAX {
+        const WRITTEN_WHOLE_MAX: f64 = 1e17;
+        if value.fract() == 0.0 && value.abs() < WRITTEN_WHOLE_MAX {
             return Self::Int(value as i64);
         }
         Self::Float(value)

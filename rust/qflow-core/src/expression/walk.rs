@@ -8,19 +8,13 @@ use jaq_core::path::Part;
 pub fn children<'a, 's>(term: &'a Term<&'s str>, visit: &mut dyn FnMut(&'a Term<&'s str>)) {
     match term {
         Term::Id | Term::Recurse | Term::Num(_) | Term::Break(_) | Term::Var(_) => {}
-        Term::Str(_, parts) => {
-            for part in parts {
-                if let StrPart::Term(term) = part {
-                    visit(term);
-                }
-            }
-        }
+        Term::Str(_, parts) => parts.iter().filter_map(inner_term).for_each(visit),
         Term::Arr(inner) => inner.iter().for_each(|term| visit(term)),
         Term::Obj(members) => {
-            for (key, value) in members {
-                visit(key);
-                value.iter().for_each(&mut *visit);
-            }
+            let terms = members
+                .iter()
+                .flat_map(|(key, value)| std::iter::once(key).chain(value));
+            terms.for_each(visit);
         }
         Term::Neg(inner) | Term::Label(_, inner) => visit(inner),
         Term::BinOp(left, op, right) => {
@@ -40,10 +34,10 @@ pub fn children<'a, 's>(term: &'a Term<&'s str>, visit: &mut dyn FnMut(&'a Term<
             catch.iter().for_each(|term| visit(term));
         }
         Term::IfThenElse(branches, otherwise) => {
-            for (condition, then) in branches {
-                visit(condition);
-                visit(then);
-            }
+            branches
+                .iter()
+                .flat_map(|(test, then)| [test, then])
+                .for_each(&mut *visit);
             otherwise.iter().for_each(|term| visit(term));
         }
         Term::Def(defs, inner) => {
@@ -55,6 +49,13 @@ pub fn children<'a, 's>(term: &'a Term<&'s str>, visit: &mut dyn FnMut(&'a Term<
             visit(inner);
             path.0.iter().for_each(|(part, _)| part_terms(part, visit));
         }
+    }
+}
+
+fn inner_term<'a, 's>(part: &'a StrPart<&'s str, Term<&'s str>>) -> Option<&'a Term<&'s str>> {
+    match part {
+        StrPart::Term(term) => Some(term),
+        _ => None,
     }
 }
 

@@ -14,6 +14,9 @@ pub const EMPTY_ROOT: Hash = [
     0x27, 0xae, 0x41, 0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
 ];
 
+/// Blocks of a record of 438 bytes; a longer one is hashed in three calls.
+const LEAF_BLOCKS: usize = 7;
+
 const INITIAL: [u32; 8] = [
     0x6a09_e667,
     0xbb67_ae85,
@@ -34,11 +37,24 @@ pub fn sha256(message: &[u8]) -> Hash {
 /// The hash of a leaf: SHA-256 of a zero byte and the record.
 #[must_use]
 pub fn leaf_hash(record: &[u8]) -> Hash {
-    let Some((head, rest)) = record.split_first_chunk::<63>() else {
-        let mut message = [0; 64];
-        message[1..=record.len()].copy_from_slice(record);
-        return sha256(&message[..=record.len()]);
-    };
+    // Of a record of common length the whole message is laid out, and compressed in one call.
+    let mut message = [[0; 64]; LEAF_BLOCKS];
+    let flat = message.as_flattened_mut();
+    let total = 1 + record.len();
+    if total + 9 > flat.len() {
+        return long_leaf_hash(record);
+    }
+    flat[1..total].copy_from_slice(record);
+    flat[total] = 0x80;
+    let count = (total + 9).div_ceil(64);
+    flat[count * 64 - 8..count * 64].copy_from_slice(&(total as u64 * 8).to_be_bytes());
+    let mut state = INITIAL;
+    compress256(&mut state, &message[..count]);
+    digest(state)
+}
+
+fn long_leaf_hash(record: &[u8]) -> Hash {
+    let (head, rest) = record.split_at(63);
     let mut first = [0; 64];
     first[1..].copy_from_slice(head);
     let mut state = INITIAL;

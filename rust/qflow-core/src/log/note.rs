@@ -3,6 +3,7 @@
 use std::fmt;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use ed25519_dalek::{Signature, VerifyingKey};
 
 use super::hash::sha256;
 use crate::signature;
@@ -41,7 +42,7 @@ pub enum NoteError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifierKey {
     name: String,
-    key: [u8; 32],
+    key: VerifyingKey,
     id: [u8; 4],
 }
 
@@ -51,14 +52,14 @@ impl VerifierKey {
         if !is_key_name(name) {
             return Err(KeyError::Name);
         }
-        signature::parse_key(&key).ok_or(KeyError::Weak)?;
+        let parsed = signature::parse_key(&key).ok_or(KeyError::Weak)?;
         let mut message = name.as_bytes().to_vec();
         message.extend_from_slice(&[b'\n', ED25519]);
         message.extend_from_slice(&key);
         let [a, b, c, d, ..] = sha256(&message);
         Ok(Self {
             name: name.to_owned(),
-            key,
+            key: parsed,
             id: [a, b, c, d],
         })
     }
@@ -81,6 +82,13 @@ impl VerifierKey {
         }
     }
 
+    /// Whether a signature is good, by the strict rules of `signature::verify`. The key was parsed,
+    /// and found not to be weak, once for all heads.
+    fn accepts(&self, message: &[u8], signature: &[u8]) -> bool {
+        let signature = Signature::from_slice(signature);
+        signature.is_ok_and(|signature| self.key.verify_strict(message, &signature).is_ok())
+    }
+
     /// The name, which is the log's origin.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -97,7 +105,7 @@ impl VerifierKey {
 impl fmt::Display for VerifierKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut key = vec![ED25519];
-        key.extend_from_slice(&self.key);
+        key.extend_from_slice(self.key.as_bytes());
         write!(
             f,
             "{}+{:08x}+{}",
@@ -152,7 +160,7 @@ impl<'a> Note<'a> {
             if name != key.name || id != key.id {
                 continue;
             }
-            if found || !signature::verify(&key.key, self.text.as_bytes(), &bytes) {
+            if found || !key.accepts(self.text.as_bytes(), &bytes) {
                 return Err(NoteError::Signature(key.name.clone()));
             }
             found = true;

@@ -1,7 +1,8 @@
 //! Proving a log from its files and a public key: every byte of them, in one pass.
 //!
 //! Each record is hashed once, for the tree and for its chain. Three threads share the work: one
-//! reads the journal, one hashes, one compares tiles and checks signatures.
+//! reads the journal and hashes its records, one follows the chains and the tree, one compares
+//! tiles and checks signatures.
 
 mod files;
 mod jobs;

@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, HashSet};
 use std::convert::Infallible;
 use std::mem;
 use std::path::Path;
+use std::slice::Iter;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 
 use qflow_core::chain::{ChainError, RecordView, Verifier};
 use qflow_core::encoding::parse_cid;
 use qflow_core::log::{
-    Checkpoint, EMPTY_ROOT, TILE_WIDTH, Tile, TileKind, VerifierKey, leaf_hash, sha256, tile_width,
+    Checkpoint, EMPTY_ROOT, Hash, TILE_WIDTH, Tile, TileKind, VerifierKey, leaf_hash, sha256,
+    tile_width,
 };
 
 use super::files::Files;
@@ -33,7 +35,8 @@ const JOBS_MAX: usize = 24;
 /// SHA2-256 in a CID.
 const SHA2_256: u64 = 0x12;
 
-/// Run the pass: one thread reads, one checks tiles and signatures, this one hashes.
+/// Run the pass: one thread reads and hashes the leaves, one compares tiles and checks
+/// signatures, this one follows the chains and the tree.
 pub fn run(
     path: &Path,
     key: &VerifierKey,
@@ -168,8 +171,8 @@ impl<'a> Pass<'a> {
                     header,
                     bytes,
                 } => self.segment(number, &header, bytes),
-                Piece::Frames { at, data } => {
-                    self.frames(at, &data);
+                Piece::Frames { at, data, leaves } => {
+                    self.frames(at, &data, &mut leaves.iter());
                     self.give_back(&spares, data);
                 }
                 Piece::Rest { at, data } => {
@@ -250,7 +253,7 @@ impl<'a> Pass<'a> {
                 .all(|(due, is)| is == due || is_zero(is))
     }
 
-    fn frames(&mut self, at: u64, data: &[u8]) {
+    fn frames(&mut self, at: u64, data: &[u8], leaves: &mut Iter<'_, Hash>) {
         let mut done = 0;
         while done < data.len() {
             let at = at + done as u64;
@@ -261,14 +264,12 @@ impl<'a> Pass<'a> {
                 }
                 _ => return,
             }
-            match Frame::parse(&data[done..], at, self.log_id) {
-                Ok(frame) => {
-                    self.frame(&frame);
-                    done += frame.header.padded();
-                    self.end = at + frame.header.padded() as u64;
-                }
-                Err(what) => return self.tail(at, what),
-            }
+            let Some(frame) = Frame::checked(&data[done..], at, self.log_id) else {
+                return self.damage(at, "no frame begins here");
+            };
+            self.frame(&frame, leaves);
+            done += frame.header.padded();
+            self.end = at + frame.header.padded() as u64;
         }
     }
 
@@ -280,7 +281,10 @@ impl<'a> Pass<'a> {
             return;
         }
         match self.place {
-            Place::Frames => self.tail(at, "no frame begins here"),
+            Place::Frames => {
+                let what = Frame::parse(data, at, self.log_id).err();
+                self.tail(at, what.unwrap_or("no frame begins here"));
+            }
             Place::Slack => self.damage(at, "bytes after the last frame that are not zero"),
             // The cut frame was looked at as a whole, or a running node writes here.
             Place::Over if self.end >> 32 == at >> 32 || self.live => {}
@@ -314,7 +318,7 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn frame(&mut self, frame: &Frame<'_>) {
+    fn frame(&mut self, frame: &Frame<'_>, leaves: &mut Iter<'_, Hash>) {
         let at = frame.header.address;
         if frame.header.first != self.builder.size() {
             return self.damage(at, "a frame that does not follow the one before");
@@ -325,7 +329,10 @@ impl<'a> Pass<'a> {
         };
         for item in frame.items() {
             match item {
-                Item::Record { data, .. } => self.record(data, &cids),
+                Item::Record { data, .. } => {
+                    let leaf = leaves.next().copied().unwrap_or_else(|| leaf_hash(data));
+                    self.record(data, leaf, &cids);
+                }
                 Item::Block {
                     at: offset,
                     cid,
@@ -336,8 +343,7 @@ impl<'a> Pass<'a> {
         self.head(at, frame.head);
     }
 
-    fn record(&mut self, data: &[u8], cids: &HashSet<&[u8]>) {
-        let leaf = leaf_hash(data);
+    fn record(&mut self, data: &[u8], leaf: Hash, cids: &HashSet<&[u8]>) {
         let checked = RecordView::parse(data)
             .map_err(ChainError::from)
             .and_then(|record| {

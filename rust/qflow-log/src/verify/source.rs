@@ -5,7 +5,9 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender};
 
-use crate::frame::{ALIGNMENT, FrameHeader};
+use qflow_core::log::{Hash, leaf_hash};
+
+use crate::frame::{ALIGNMENT, Frame, FrameHeader, Item};
 use crate::journal::address;
 use crate::segment::open_read;
 
@@ -20,9 +22,13 @@ pub enum Piece {
         header: Vec<u8>,
         bytes: u64,
     },
-    /// Whole frames, by their lengths.
-    Frames { at: u64, data: Vec<u8> },
-    /// What no frame begins: zeros, unless something is wrong.
+    /// Whole frames, which were checked, and the leaf hashes of their records.
+    Frames {
+        at: u64,
+        data: Vec<u8>,
+        leaves: Vec<Hash>,
+    },
+    /// What no good frame begins: zeros, unless something is wrong.
     Rest { at: u64, data: Vec<u8> },
     /// What could not be read.
     Failed { at: u64, what: String },
@@ -98,12 +104,13 @@ impl Source {
         mut data: Vec<u8>,
     ) -> Result<(u64, Vec<u8>), Stopped> {
         let start = address(number, at);
-        let (mut whole, next) = self.whole_frames(&data, start);
+        let mut leaves = Vec::new();
+        let (mut whole, next) = self.whole_frames(&data, start, &mut leaves);
         let mut rest = self.spare();
         if whole == 0 && (1..=left).contains(&next) {
             // One frame that is longer than a piece.
-            if fill(file, &mut data, next).is_ok() && data.len() == next {
-                whole = next;
+            if fill(file, &mut data, next).is_ok() {
+                whole = self.whole_frames(&data, start, &mut leaves).0;
             }
         }
         let done = if whole == 0 { data.len() } else { whole };
@@ -111,20 +118,31 @@ impl Source {
         data.truncate(done);
         self.send(match whole {
             0 => Piece::Rest { at: start, data },
-            _ => Piece::Frames { at: start, data },
+            _ => Piece::Frames {
+                at: start,
+                data,
+                leaves,
+            },
         })?;
         Ok((at + done as u64, rest))
     }
 
-    /// Bytes of the whole frames at the beginning, and of the frame after them if one begins there.
-    fn whole_frames(&self, data: &[u8], start: u64) -> (usize, usize) {
+    /// Bytes of the frames at the beginning that are good, and of the frame after them if it is cut
+    /// by the end of the data.
+    fn whole_frames(&self, data: &[u8], start: u64, leaves: &mut Vec<Hash>) -> (usize, usize) {
         let mut whole = 0;
         loop {
-            let rest = &data[whole..];
-            match FrameHeader::parse(rest, start + whole as u64, self.log_id) {
-                Ok(header) if header.padded() > rest.len() => return (whole, header.padded()),
-                Ok(header) if header.padded() > 0 => whole += header.padded(),
-                _ => return (whole, 0),
+            let (rest, at) = (&data[whole..], start + whole as u64);
+            let header = FrameHeader::parse(rest, at, self.log_id);
+            if let Some(header) = header.ok().filter(|header| header.padded() > rest.len()) {
+                return (whole, header.padded());
+            }
+            match Frame::parse(rest, at, self.log_id) {
+                Ok(frame) => {
+                    leaves.extend(frame.items().filter_map(leaf));
+                    whole += frame.header.padded();
+                }
+                Err(_) => return (whole, 0),
             }
         }
     }
@@ -133,6 +151,13 @@ impl Source {
         let mut spare = self.spares.try_recv().unwrap_or_default();
         spare.clear();
         spare
+    }
+}
+
+fn leaf(item: Item<'_>) -> Option<Hash> {
+    match item {
+        Item::Record { data, .. } => Some(leaf_hash(data)),
+        Item::Block { .. } => None,
     }
 }
 
