@@ -10,6 +10,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from qflow import diagnostics
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # `make fuzz N=...` asks for more. A deadline would measure a busy machine, not the code.
@@ -51,7 +53,8 @@ def shared() -> Path:
 
 @pytest.fixture(autouse=True)
 def _own_log_lines() -> Iterator[None]:
-    """A command that ran in this process leaves its stderr, closed by now, as the place of lines."""
+    """A command that ran in this process leaves its stderr, closed by now, as their place."""
     yield
+    diagnostics.prepare(None)
     if "structlog" in sys.modules:
         sys.modules["structlog"].reset_defaults()

@@ -196,6 +196,7 @@ async def test_a_subflow_runs_as_an_execution_of_its_own(tmp_path: Path, world: 
             await here.run(parent.replace("name: child", "name: nobody"))
 
 
+@pytest.mark.holds("E5")
 async def test_aborting_a_parent_aborts_the_subflow_that_it_waits_for(
     tmp_path: Path, world: World
 ) -> None:
@@ -213,6 +214,7 @@ async def test_aborting_a_parent_aborts_the_subflow_that_it_waits_for(
         assert (await here.wait(below.id)).status == "aborted"
 
 
+@pytest.mark.holds("E2")
 async def test_timers_wake_what_waits_in_memory_and_on_disk(tmp_path: Path, world: World) -> None:
     clock = ManualClock()
     config = Config(home=tmp_path / "home")
@@ -224,6 +226,8 @@ async def test_timers_wake_what_waits_in_memory_and_on_disk(tmp_path: Path, worl
     async with Node(config, clock=clock, functions=world.functions) as here:
         assert not world.calls
         await clock.advance(1_800_001)
+        while not world.calls:
+            await anyio.lowlevel.checkpoint()
         assert (await here.wait(execution)).status == "completed"
 
 

@@ -35,7 +35,7 @@ LAYERS = (
     ("events",),
     ("expressions", "model"),
     ("clock", "config"),
-    ("errors",),  # what everything else raises, `clock` and `config` too
+    ("diagnostics", "errors"),  # what everything else says and raises, `clock` and `config` too
     ("_core",),
 )
 DEPTH = {room: depth for depth, layer in enumerate(LAYERS) for room in layer}

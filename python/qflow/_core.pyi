@@ -3,6 +3,23 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
+__all__ = [
+    "Cid",
+    "Expression",
+    "Log",
+    "LogReader",
+    "__version__",
+    "cid_of",
+    "decode",
+    "decode_record",
+    "encode",
+    "encode_records",
+    "generate_vkey",
+    "record_hash",
+    "verify_log",
+    "verify_signature",
+]
+
 __version__: str
 
 # Canonical bytes, as docs/formats/canonical.md has them.
@@ -16,11 +33,11 @@ class Cid:
 
     def __bytes__(self) -> bytes: ...
     def __hash__(self) -> int: ...
-    def __eq__(self, other: object) -> bool: ...
-    def __lt__(self, other: Cid) -> bool: ...
-    def __le__(self, other: Cid) -> bool: ...
-    def __gt__(self, other: Cid) -> bool: ...
-    def __ge__(self, other: Cid) -> bool: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __lt__(self, other: Cid, /) -> bool: ...
+    def __le__(self, other: Cid, /) -> bool: ...
+    def __gt__(self, other: Cid, /) -> bool: ...
+    def __ge__(self, other: Cid, /) -> bool: ...
     @property
     def codec(self) -> str:
         """`dag-cbor`, `raw` or `dag-pb`; the code in hexadecimal for any other."""

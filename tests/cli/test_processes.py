@@ -332,4 +332,4 @@ def test_the_help_imports_nothing_heavy() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     ).stdout
     loaded = set(out.splitlines()[-1].split())
-    assert not loaded & {"pydantic", "anyio", "structlog", "httpx2", "jsonschema_rs", "nacl"}
+    assert not loaded & {"anyio", "msgspec", "structlog", "httpx2", "jsonschema_rs", "nacl"}

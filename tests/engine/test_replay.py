@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qflow.engine import _decide, _recover
+from qflow.engine import _decide, _live, _recover, _replay
 from qflow.engine._replay import replay
 from qflow.engine._snapshot import freeze, thaw
-from qflow.engine._state import Status
+from qflow.engine._state import Fact, State, Status
 from qflow.errors import ReplayError
 from tests.engine.world import Failed, World
 
@@ -122,7 +122,73 @@ def test_a_snapshot_gives_the_state_back_and_stores_shared_values_once() -> None
     assert freeze(thaw(frozen)) == frozen
 
 
+@pytest.mark.holds("E3")
 def test_a_snapshot_of_another_version_is_refused() -> None:
     frozen = freeze(World(FLOW, act).start({"items": []}).state) | {"v": 2}
     with pytest.raises(ReplayError, match="version 2"):
         thaw(frozen)
+
+
+@pytest.mark.holds("E3")
+def test_the_chain_replays_from_each_of_its_checkpoints() -> None:
+    branch = """
+          listen: {to: {any: [{with: {type: go}}], until: length > 3}}
+          foreach: {do: [{c: {call: c, metadata: {qflow: {checkpoint: true}}}}]}
+"""
+    text = FLOW.splitlines(keepends=True)[0] + "do:\n- both:\n    fork:\n      branches:\n"
+    text += f"      - a: {branch}      - b: {branch}"
+    world = World(text, lambda *_: {"r": 1}).start()
+    for _ in range(4):
+        world.post("event_received", value=GO)
+    world.settle()
+    marks = [i for i, f in enumerate(world.facts()) if f == "created" and i]
+    assert len(marks) > 3
+    for first in [0, *marks]:
+        replay(world.flow, world.live.id, world.entries(first=first))
+
+
+@pytest.mark.holds("E3")
+def test_a_chain_begins_at_its_beginning_or_at_a_checkpoint_of_its_own() -> None:
+    world = World(FLOW, act, snapshot_every=3).start({"items": [1, 2, 3]})
+    for _ in range(6):
+        world.step()
+    with pytest.raises(ReplayError, match="begins at record 1"):
+        replay(world.flow, world.live.id, world.entries(first=1))
+    with pytest.raises(ReplayError, match="in the chain of"):
+        replay(world.flow, "other", world.entries())
+
+
+@pytest.mark.holds("E3")
+def test_an_end_that_follows_from_no_event_is_refused() -> None:
+    world = World(FLOW, act).start({"items": []})
+    assert world.post("aborted", meta={})
+    entries = list(world.entries())
+    assert "aborted" in entries[-1].record["type"]
+    entries[-1].record["type"] = "q.qflow.exec.completed.v1"
+    with pytest.raises(ReplayError, match="does not follow from any event"):
+        replay(world.flow, world.live.id, entries)
+
+
+@pytest.mark.holds("E3")
+def test_a_checkpoint_that_is_not_of_the_state_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(FLOW, act).start({"items": [1, 2, 3]})
+    honest = _replay.checkpoint
+
+    def other(state: State) -> Fact:
+        return honest(msgspec.structs.replace(state, context={"rich": True}))
+
+    monkeypatch.setattr(_live, "checkpoint", other)
+    world.snapshot_every = 1
+    world.settle()
+    with pytest.raises(ReplayError, match="checkpoint"):
+        replay(world.flow, world.live.id, world.entries(first=0))
+
+
+@pytest.mark.holds("E2", "E3")
+def test_a_subflow_has_the_same_id_in_every_replay() -> None:
+    head = FLOW.splitlines(keepends=True)[0]
+    task = "{run: {workflow: {namespace: a, name: b, version: latest}}}"
+    world = World(f"{head}do: [{{r: {task}}}]").start()
+    child = world._asked[-1].value["id"]
+    world.crash()
+    assert world._asked[-1].value["id"] == child

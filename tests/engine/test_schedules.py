@@ -52,3 +52,18 @@ def test_after_follows_the_end_of_the_last_execution() -> None:
     begun = schedule(rule, fired_at=SINCE, execution="x")
     assert next_due(begun, SINCE + HOUR, None) is None
     assert next_due(begun, SINCE + HOUR, SINCE + 2 * MINUTE) == SINCE + 7 * MINUTE
+
+
+def test_a_cron_that_was_missed_for_weeks_fires_once_for_all() -> None:
+    missed = SINCE + 14 * 24 * HOUR + 7
+    late = schedule({"cron": "* * * * *"}, fired_at=SINCE)
+    due = next_due(late, missed, None)
+    assert due == missed - 7
+    fired = schedule({"cron": "* * * * *"}, fired_at=due)
+    assert next_due(fired, missed, None) == due + MINUTE
+
+
+def test_a_clock_that_is_set_back_does_not_fire_again() -> None:
+    for rule in ({"every": "PT10M"}, {"cron": "*/10 * * * *"}):
+        fired = schedule(rule, fired_at=SINCE)
+        assert next_due(fired, SINCE - HOUR, None) == SINCE + 10 * MINUTE

@@ -18,6 +18,7 @@ from qflow.api._methods import METHODS, Call, Stop
 from qflow.api._ports import NodeLike
 from qflow.api._socket import Listener, Stream
 from qflow.api._wire import Lines, error_document
+from qflow.diagnostics import logger
 from qflow.errors import BusyError, QflowError, UnavailableError
 
 CONNECTIONS_MAX: Final = 128
@@ -29,6 +30,8 @@ REFUSAL_S: Final = 1.0
 CALLS_IN_FLIGHT_MAX: Final = 32
 """Of one connection. Its further calls are not read until one is answered; calls that only wait
 are counted apart, and refused with `BusyError` beyond this."""
+
+_log = logger(__name__)
 
 
 class Request(msgspec.Struct, forbid_unknown_fields=True):
@@ -119,10 +122,7 @@ class Control:
         except QflowError as error:
             await _send(lines, request.id, error=error)
         except Exception as error:  # noqa: BLE001 - a call's fault must not stop the node
-            # Imported here: it takes longer than most calls of the command line.
-            import structlog
-
-            structlog.get_logger(__name__).exception("call failed", method=request.method)
+            _log.exception("call failed", method=request.method)
             await _send(lines, request.id, error=error)
         finally:
             slots.release()

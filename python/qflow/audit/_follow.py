@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 import anyio
-import structlog
 
 from qflow.audit._index import Index
 from qflow.audit._log import Log
+from qflow.diagnostics import logger
 from qflow.errors import UnavailableError
 
 COALESCE_S: Final = 0.1
@@ -17,7 +17,7 @@ before it asks. One transaction for all commits of this time costs a fraction of
 RETRY_S: Final = 5.0
 """After the index could not be written; the log does not need it."""
 
-_log = structlog.get_logger("qflow.audit")
+_log = logger("qflow.audit")
 
 
 async def follow(index: Index, log: Log, *, coalesce_s: float = COALESCE_S) -> None:

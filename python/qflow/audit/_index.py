@@ -11,13 +11,13 @@ from threading import RLock
 from typing import Final, TypeVar
 
 import msgspec
-import structlog
 
 from qflow import _core, model
 from qflow.audit import _queries, _tables
 from qflow.audit._project import Batch, Names
 from qflow.audit._queries import Place, Waiting
 from qflow.audit._source import Source, read_at
+from qflow.diagnostics import logger
 from qflow.errors import CorruptError, UnavailableError
 
 BATCH_BYTES_MAX: Final = 256 << 10
@@ -34,7 +34,7 @@ Progress = Callable[[int, int], None]
 
 T = TypeVar("T")
 
-_log = structlog.get_logger("qflow.audit")
+_log = logger("qflow.audit")
 
 
 class Index:

@@ -23,13 +23,17 @@ if TYPE_CHECKING:
 @asynccontextmanager
 async def node_here(session: Session, functions: list[Path]) -> AsyncIterator[tuple[Node, Control]]:
     """A node that runs in this process and answers other commands. Left: all is durable."""
+    from qflow import diagnostics
     from qflow.api import serve as serve_control
     from qflow.api import socket_path
     from qflow.node import Node
 
+    config = session.config
+    # Flows' functions may write lines too, and those need the redaction as much.
+    diagnostics.load()
     known = read_functions(functions)
     async with (
-        Node(session.config, functions=known) as node,
+        Node(config, functions=known) as node,
         serve_control(node, socket_path(session.home)) as control,
     ):
         yield node, control

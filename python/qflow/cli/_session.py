@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -32,13 +32,12 @@ class Session:
     @cached_property
     def config(self) -> Config:
         """The settings, with `--home` before every other source. Raises `ConfigError`."""
-        from qflow.cli._logging import configure
+        from qflow import diagnostics
         from qflow.config import load_config
-        from qflow.trust import hide_secrets
 
         values = {} if self.option_home is None else {"home": self.option_home}
         config = load_config(**values)
-        configure(config, redact=[hide_secrets])
+        diagnostics.prepare(partial(_configure_lines, config))
         return config
 
     @cached_property
@@ -84,3 +83,10 @@ class Session:
                 yield files
         else:
             yield client
+
+
+def _configure_lines(config: Config) -> None:
+    from qflow.cli._logging import configure
+    from qflow.trust import hide_secrets
+
+    configure(config, redact=[hide_secrets])

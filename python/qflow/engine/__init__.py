@@ -1,6 +1,5 @@
 """Flow document -> decisions (pure) -> execution (durable)."""
 
-from qflow.engine._ends import aborted
 from qflow.engine._engine import Engine
 from qflow.engine._flow import Flow
 from qflow.engine._functions import functions_called
@@ -9,10 +8,9 @@ from qflow.engine._live import Identity, Live
 from qflow.engine._load import load_flow
 from qflow.engine._replay import Entry, type_of
 from qflow.engine._schedules import Schedules
-from qflow.engine._state import FINAL, Fact, Status
+from qflow.engine._state import Fact, Status
 
 __all__ = [
-    "FINAL",
     "Engine",
     "Entry",
     "Fact",
@@ -22,7 +20,6 @@ __all__ = [
     "Live",
     "Schedules",
     "Status",
-    "aborted",
     "functions_called",
     "load_flow",
     "type_of",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from importlib.resources import files
 from typing import Any, Final
 
 from qflow.errors import EventError
@@ -17,6 +16,8 @@ _SUFFIX: Final = ".json"
 @cache
 def catalogue() -> dict[str, dict[str, Any]]:
     """The JSON Schema (2020-12) of the data of each type, by type, sorted. Not to be changed."""
+    from importlib.resources import files
+
     folder = files("qflow.events").joinpath("schemas")
     return {
         entry.name.removesuffix(_SUFFIX): json.loads(entry.read_text("utf-8"))

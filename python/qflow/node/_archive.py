@@ -8,7 +8,9 @@ import msgspec
 
 from qflow import _core, model
 from qflow.audit import History, Index, Log
-from qflow.engine import FINAL, Entry, Status, aborted
+from qflow.engine import Entry, Status
+from qflow.engine._ends import aborted
+from qflow.engine._state import FINAL
 from qflow.errors import ExecutionNotFoundError
 
 

@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio
+
 from qflow import _core, model
-from qflow.api import record_document
 from qflow.audit import History, Index, Log, follow
 from qflow.audit._own import CLOSED, OPENED, OwnChain
 from qflow.clock import Clock, SystemClock
@@ -243,6 +243,9 @@ class Node:
         """The records of an execution behind number `after`, verified as they are read."""
         chain = model.id_bytes(self._full(execution))
         entries = self._history.records(chain, after=after, limit=limit, values=payloads)
+        # Imported with the first look: a node without a control socket needs nothing else of it.
+        from qflow.api import record_document
+
         return [record_document(entry.index, entry.record, entry.value) for entry in entries]
 
     async def pause(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
 from anyio import CapacityLimiter, to_thread
 
 from qflow.clock import Clock
+from qflow.diagnostics import logger
 from qflow.errors import ExpressionError, StepError
 from qflow.model import Attempt, ErrorKind, problem
 from qflow.steps._functions import Function, Functions
@@ -30,6 +31,8 @@ _LOGGERS: Final = (
     *(f"httpcore2.{part}" for part in ("connection", "http11", "http2", "proxy", "socks")),
 )
 """What the HTTP library logs holds URLs and headers."""
+
+_log = logger("qflow.steps")
 
 
 class Runner:
@@ -205,11 +208,8 @@ class Runner:
         )
 
     def _report(self, event: str, attempt: Attempt, error: BaseException, **more: str) -> None:
-        # Imported with the first failure: it takes as long as the rest of Qflow together.
-        import structlog
-
         text = "".join(traceback.format_exception(error))
-        structlog.get_logger("qflow.steps").error(
+        _log.error(
             event,
             **self._secrets.redact({"exception": text, **more}),
             execution=attempt.execution,

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-from nacl.signing import SigningKey
 
 from qflow import _core
 from qflow.clock import random_bytes
@@ -80,6 +79,8 @@ def _parse_key(content: bytes, path: Path) -> NodeKey:
     text = content.removesuffix(b"\n")
     if len(text) != 2 * SEED_BYTES or text.strip(b"0123456789abcdef"):
         raise SigningKeyError(f"{path} is not a key: 64 hexadecimal digits on one line")
+    from nacl.signing import SigningKey  # Takes longer to import than all of this package.
+
     seed = bytes.fromhex(text.decode("ascii"))
     if len(set(seed)) < _DISTINCT_BYTES_MIN:
         raise SigningKeyError(f"{path} is a weak key: it was not made by chance")
