@@ -133,7 +133,7 @@ async def test_petstore_operation_with_a_query_parameter(
     seen = stub.requests[1]
     assert seen["path"] == "/v2/pet/findByStatus?status=sold&status=a%26b&ids=1%7C2"
     assert seen["headers"]["accept"].startswith("application/json")
-    assert seen["headers"]["idempotency-key"] == tried.key
+    assert seen["headers"]["idempotency-key"] == tried.step_key
 
 
 async def test_petstore_operation_with_a_path_parameter_and_response_output(

@@ -132,7 +132,7 @@ async def test_the_server_did_get_the_secret_and_the_library_did_log_the_call(
 async def test_the_idempotency_key_does_not_depend_on_secrets(make: Make, stub: Stub) -> None:
     tried = attempts(stub.url)["query"]
     await problem_of(make, tried)
-    assert stub.requests[0]["headers"]["idempotency-key"] == tried.key
+    assert stub.requests[0]["headers"]["idempotency-key"] == tried.step_key
     assert_hidden(tried.key)
 
 

@@ -96,7 +96,7 @@ def _spelled(char: str) -> str:
     if char in _SHORT:
         forms.append(_SLASHES + _SHORT[char])
     if (entity := html.escape(char)) != char:
-        forms.append(entity.replace("&", "&(?:amp;){0,4}"))
+        forms.append(r"\\{0,16}" + entity.replace("&", "&(?:amp;){0,4}"))
     if char == " ":
         forms.append(r"\+")
     return f"(?:{'|'.join(forms)})"
