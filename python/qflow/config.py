@@ -67,7 +67,7 @@ class LogSettings(_Section):
 
     segment_bytes: Annotated[int, Meta(ge=16 << 20, le=1 << 31)] = 64 << 20
     """Of one journal file, laid out ahead."""
-    queue_bytes_max: Annotated[int, Meta(ge=1 << 20)] = 64 << 20
+    queue_bytes_max: Annotated[int, Meta(ge=16 << 20)] = 64 << 20
     """Taken and not yet durable; beyond it an append is refused as busy."""
 
 

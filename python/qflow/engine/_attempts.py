@@ -7,14 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 import anyio
-import structlog
 from anyio.abc import TaskGroup
 
 from qflow import model
+from qflow.diagnostics import logger
 from qflow.engine._ports import Runner
 from qflow.errors import StepError
 
-_log = structlog.get_logger(__name__)
+_log = logger(__name__)
 Outcome = Callable[[str, int, Any, dict[str, Any] | None], None]
 Make = Callable[[], model.Attempt | None]
 

@@ -14,10 +14,10 @@ from typing import Any, Final
 
 import anyio
 import msgspec
-import structlog
 
 from qflow import _core, model
 from qflow.clock import Clock
+from qflow.diagnostics import logger
 from qflow.engine._flow import Flow
 from qflow.engine._live import Batch, Identity, Live, Residents
 from qflow.engine._ports import Archive, Journal
@@ -35,7 +35,7 @@ from qflow.errors import (
 FLOWS_MAX: Final = 1024
 """Flows kept ready; at the bound all go, and come back from the log as they are needed."""
 _REASON_CHARS_MAX: Final = 500
-_log = structlog.get_logger(__name__)
+_log = logger(__name__)
 Then = Callable[[Exception | None], None]
 
 

@@ -12,11 +12,11 @@ from typing import Any, Protocol
 
 import anyio
 import msgspec
-import structlog
 from cronsim import CronSim
 
 from qflow import model
 from qflow.clock import Clock
+from qflow.diagnostics import logger
 from qflow.engine._duration import duration_s
 from qflow.engine._engine import Engine
 from qflow.engine._flow import Flow
@@ -25,7 +25,7 @@ from qflow.engine._state import FINAL, Fact
 from qflow.engine._timers import Due, Timers
 from qflow.errors import BusyError, FlowError, PoisonedError, QflowError
 
-_log = structlog.get_logger(__name__)
+_log = logger(__name__)
 
 
 class NodeChain(Protocol):
