@@ -200,7 +200,7 @@ class Demo:
         repeated = sum(count - 1 for count in keys.values())
         self.say(
             f"finished: {len(calls)} calls for {len(orders)} orders; "
-            f"{repeated} in flight at the kill were asked again with the same key; "
+            f"{repeated} were repeated with the same idempotency key; "
             f"committed orders called again: {len(again)}"
         )
         print(self.report.read_text())
@@ -208,19 +208,24 @@ class Demo:
             raise SystemExit("a finished step was called again, or an order is missing")
 
     def prove(self) -> None:
-        self.say(self.qflow("audit", "verify").strip().splitlines()[0])
+        key = str(self.home / "node.pub")
+        self.say("the history: " + summary(self.qflow("audit", "verify", "--key", key)))
         copy = self.folder / "copy"
         shutil.copytree(self.home / "log", copy)
-        victim = max((copy / "journal").iterdir(), key=lambda path: path.stat().st_size)
+        victim = min((copy / "journal").iterdir())
         with victim.open("r+b") as file:
             file.seek(100_000)
             byte = file.read(1)
             file.seek(100_000)
             file.write(bytes([byte[0] ^ 1]))
-        answer = self.qflow(
-            "audit", "verify", "--log", str(copy), "--key", str(self.home / "node.pub"), expect=1
-        )
-        self.say("one byte of a copy was changed: " + answer.strip().splitlines()[0])
+        answer = self.qflow("audit", "verify", "--log", str(copy), "--key", key, expect=1)
+        self.say("one byte of a copy was changed: " + summary(answer))
+
+
+def summary(answer: str) -> str:
+    """The verdict, and what was seen or found."""
+    lines = [" ".join(line.split()) for line in answer.strip().splitlines()]
+    return ", ".join(line for line in lines if not line.startswith(("log ", "key ", "root ")))
 
 
 def main() -> None:
