@@ -223,9 +223,11 @@ class Demo:
 
 
 def summary(answer: str) -> str:
-    """The verdict, and what was seen or found."""
-    lines = [" ".join(line.split()) for line in answer.strip().splitlines()]
-    return ", ".join(line for line in lines if not line.startswith(("log ", "key ", "root ")))
+    """The verdict with what was seen; or with the first thing that was found."""
+    verdict, *lines = [" ".join(line.split()) for line in answer.strip().splitlines()]
+    found = [line for line in lines if ": " in line]
+    seen = [line for line in lines if line.startswith(("records ", "blocks ", "heads "))]
+    return ", ".join([verdict, *(found[:1] or seen)])
 
 
 def main() -> None:
