@@ -193,7 +193,7 @@ def test_errors_are_the_drawn_tree() -> None:
 
 
 def test_crates_point_down() -> None:
-    order = ["qflow-python", "qflow-log", "qflow-core"]
+    order = ["qflow-python", "qflow-log", "qflow-core", "qflow-sha"]
     for crate in order:
         manifest = tomllib.loads((ROOT / "rust" / crate / "Cargo.toml").read_text(encoding="utf-8"))
         ours = {name for name in manifest["dependencies"] if name.startswith("qflow-")}

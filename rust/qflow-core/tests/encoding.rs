@@ -111,6 +111,65 @@ fn values() -> impl Strategy<Value = Value> {
     })
 }
 
+/// What the short ways read, `item` reads, and as many bytes; what they must read, they read.
+fn check_detours(data: &[u8]) {
+    let mut long = Reader::new(data);
+    let item = long.item();
+    let [mut text, mut number, mut link] = [(); 3].map(|()| Reader::new(data));
+    let text_due = match item {
+        Ok(Item::Text(text)) if text.len() <= 255 => Some(text),
+        _ => None,
+    };
+    let number_due = match item {
+        Ok(Item::Unsigned(value)) => Some(value),
+        _ => None,
+    };
+    let link_due = match item {
+        Ok(Item::Link(cid)) if cid.len() == 36 && cid.starts_with(&[1, 0x71, 0x12, 32]) => {
+            Some(cid)
+        }
+        _ => None,
+    };
+    assert_eq!(text.short_text(), text_due);
+    assert_eq!(number.short_unsigned(), number_due);
+    assert_eq!(link.block_link(), link_due);
+    let due = [text_due.is_some(), number_due.is_some(), link_due.is_some()];
+    for (reader, due) in [text, number, link].iter().zip(due) {
+        assert_eq!(reader.position(), if due { long.position() } else { 0 });
+    }
+}
+
+#[test]
+fn every_spelling_of_a_head_is_read_as_the_item_says() {
+    let rest: Vec<u8> = (0..300u16).map(|n| (n % 128) as u8).collect();
+    for first in 0..=255u8 {
+        for second in 0..=255u8 {
+            check_detours(&[&[first, second], &rest[..]].concat());
+            check_detours(&[first, second]);
+        }
+        check_detours(&[first]);
+        check_detours(&[first, 0, 0, 0, 1, 0, 0, 0, 0]);
+        check_detours(&[first, 0, 0, 0, 0, 255, 255, 255, 255]);
+    }
+    check_detours(&[]);
+}
+
+#[test]
+fn a_link_to_a_block_is_read_as_the_item_says() {
+    let mut data = vec![0xd8, 0x2a, 0x58, 0x25, 0];
+    data.extend(block_cid(b"block"));
+    for end in 0..=data.len() {
+        check_detours(&data[..end]);
+    }
+    for at in 0..9 {
+        for byte in 0..=255 {
+            let mut data = data.clone();
+            data[at] = byte;
+            check_detours(&data);
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn values_survive_a_round_trip(value in values()) {
@@ -127,6 +186,18 @@ proptest! {
             let value = read(&mut Reader::new(&data)).unwrap();
             prop_assert_eq!(bytes_of(&value), data);
         }
+    }
+
+    #[test]
+    fn what_is_read_without_a_detour_is_what_the_item_says(
+        value in values(), change in any::<Option<(prop::sample::Index, u8)>>(),
+    ) {
+        let mut data = bytes_of(&value);
+        if let Some((at, byte)) = change {
+            let at = at.index(data.len());
+            data[at] = byte;
+        }
+        check_detours(&data);
     }
 
     #[test]

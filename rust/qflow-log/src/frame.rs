@@ -153,6 +153,18 @@ impl<'a> Frame<'a> {
         })
     }
 
+    /// The records, each with the zero byte before it: what a leaf is the hash of.
+    pub fn leaves(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let bytes = self.bytes;
+        self.items().filter_map(move |item| match item {
+            Item::Record { at, data } => {
+                let from = at + ITEM_HEADER - 1;
+                bytes.get(from..=from + data.len())
+            }
+            Item::Block { .. } => None,
+        })
+    }
+
     /// What the frame holds, in order.
     pub fn items(&self) -> impl Iterator<Item = Item<'a>> + use<'a> {
         let (bytes, mut at) = (self.bytes, FRAME_HEADER);

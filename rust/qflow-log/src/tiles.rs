@@ -82,6 +82,34 @@ impl TileBuilder {
         }
     }
 
+    /// Append records, of which `leaves` are the hashes; `full` is as for `push`.
+    pub fn extend<'r, E>(
+        &mut self,
+        records: impl IntoIterator<Item = &'r [u8]>,
+        mut leaves: &[Hash],
+        mut full: impl FnMut(Tile, &mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut records = records.into_iter();
+        while !leaves.is_empty() {
+            let room = TILE_WIDTH - (self.size() % TILE_WIDTH as u64) as usize;
+            let (now, later) = leaves.split_at(room.min(leaves.len()));
+            for record in records.by_ref().take(now.len()) {
+                bundle_entry(&mut self.bundle, record);
+            }
+            let levels = &mut self.levels;
+            self.tree.extend_with(now, |level, hashes| {
+                if level % 8 == 0 {
+                    levels[level / 8].extend_from_slice(hashes.as_flattened());
+                }
+            });
+            if now.len() == room {
+                self.flush(&mut full)?;
+            }
+            leaves = later;
+        }
+        Ok(())
+    }
+
     fn flush<E>(
         &mut self,
         mut full: impl FnMut(Tile, &mut Vec<u8>) -> Result<(), E>,
@@ -159,6 +187,33 @@ mod tests {
                 .len(),
             8192
         );
+    }
+
+    #[test]
+    fn records_appended_at_once_make_the_same_tiles() {
+        let records: Vec<[u8; 4]> = (0..3000u32).map(u32::to_le_bytes).collect();
+        let leaves: Vec<Hash> = records.iter().map(|record| leaf_hash(record)).collect();
+        let (mut alone, mut at_once) = (TileBuilder::default(), TileBuilder::default());
+        let (mut due, mut found) = (Vec::new(), Vec::new());
+        for (record, leaf) in records.iter().zip(&leaves) {
+            let _ = alone.push(record, *leaf, |tile, data| {
+                due.push((tile, data.clone()));
+                Ok::<(), ()>(())
+            });
+        }
+        let mut from = 0;
+        for count in [1, 255, 256, 3, 1000, 512, 973] {
+            let span = from..from + count;
+            let some = records[span.clone()].iter().map(<[u8; 4]>::as_slice);
+            let _ = at_once.extend(some, &leaves[span], |tile, data| {
+                found.push((tile, data.clone()));
+                Ok::<(), ()>(())
+            });
+            from += count;
+        }
+        assert_eq!(from, records.len());
+        assert!(due == found && alone.partials().eq(at_once.partials()));
+        assert_eq!(alone.root(), at_once.root());
     }
 
     #[test]

@@ -166,7 +166,8 @@ impl<'a> Fields<'a> {
         })
     }
 
-    #[inline]
+    // With the key known where this is called, comparing it is a few instructions.
+    #[inline(always)]
     fn exact(&mut self, bytes: &[u8], expected: &'static str) -> Result<(), RecordError> {
         if self.0.skip_exact(bytes) {
             Ok(())
@@ -175,25 +176,38 @@ impl<'a> Fields<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn number(&mut self, key: &[u8], expected: &'static str) -> Result<u64, RecordError> {
         self.exact(key, expected)?;
-        match self.0.item()? {
+        let item = match self.0.short_unsigned() {
+            Some(value) => Item::Unsigned(value),
+            None => self.0.item()?,
+        };
+        match item {
             // What does not fit a signed 64-bit number breaks readers in most languages.
             Item::Unsigned(value) if i64::try_from(value).is_ok() => Ok(value),
             _ => self.refuse(expected),
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn text(&mut self, key: &[u8], expected: &'static str) -> Result<&'a str, RecordError> {
         self.exact(key, expected)?;
+        match self.0.short_text() {
+            Some(text) => Ok(text),
+            None => self.long_text(expected),
+        }
+    }
+
+    #[cold]
+    fn long_text(&mut self, expected: &'static str) -> Result<&'a str, RecordError> {
         match self.0.item()? {
             Item::Text(text) => Ok(text),
             _ => self.refuse(expected),
         }
     }
 
+    #[inline(always)]
     fn name(&mut self, key: &[u8], expected: &'static str) -> Result<&'a str, RecordError> {
         match self.text(key, expected)? {
             "" => self.refuse(expected),
@@ -201,6 +215,7 @@ impl<'a> Fields<'a> {
         }
     }
 
+    #[inline(always)]
     fn fixed<const N: usize>(
         &mut self,
         key: &[u8],
@@ -213,6 +228,7 @@ impl<'a> Fields<'a> {
         }
     }
 
+    #[inline(always)]
     fn optional<T>(
         &mut self,
         key: &[u8],
@@ -233,6 +249,9 @@ impl<'a> Fields<'a> {
 
     fn payload(&mut self) -> Result<Option<&'a [u8]>, RecordError> {
         self.exact(PAYLOAD, "payload: a link or null")?;
+        if let Some(cid) = self.0.block_link() {
+            return Ok(Some(cid));
+        }
         match self.0.item()? {
             Item::Link(cid) => Ok(Some(cid)),
             Item::Null => Ok(None),

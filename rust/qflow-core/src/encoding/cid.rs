@@ -7,7 +7,8 @@ use sha2::{Digest, Sha256};
 const SHA2_256: u64 = 0x12;
 const CODECS: [(&str, u64); 3] = [("dag-cbor", 0x71), ("raw", 0x55), ("dag-pb", 0x70)];
 
-const BLOCK_PREFIX: [u8; 4] = [0x01, 0x71, SHA2_256 as u8, 0x20];
+/// How the CID of a block that we write begins.
+pub(super) const BLOCK_PREFIX: [u8; 4] = [0x01, 0x71, SHA2_256 as u8, 0x20];
 
 /// The CID of a block that we write: version, codec, hash function, length, 32 bytes of digest.
 pub type CidBytes = [u8; 36];

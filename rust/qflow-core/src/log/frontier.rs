@@ -1,6 +1,6 @@
 //! What a growing tree has to remember: the roots of its complete subtrees.
 
-use super::hash::{EMPTY_ROOT, Hash, node_hash};
+use super::hash::{EMPTY_ROOT, Hash, node_hash, node_hashes};
 
 /// The roots of the complete subtrees of a tree, one for each bit that is set in its size.
 #[derive(Clone)]
@@ -74,6 +74,24 @@ impl Frontier {
         self.size += 1;
     }
 
+    /// Append leaves; `complete` is told the subtrees that they complete, level by level from 0:
+    /// what is on one level is hashed at once.
+    pub fn extend_with(&mut self, leaves: &[Hash], mut complete: impl FnMut(usize, &[Hash])) {
+        let (mut level, mut added) = (0, leaves.to_vec());
+        while !added.is_empty() {
+            complete(level, &added);
+            if self.size >> level & 1 == 1 {
+                added.insert(0, self.nodes[level]);
+            }
+            if let (_, [left_over]) = added.as_chunks::<2>() {
+                self.nodes[level] = *left_over;
+            }
+            added = node_hashes(&added);
+            level += 1;
+        }
+        self.size += leaves.len() as u64;
+    }
+
     /// The root of the tree.
     #[must_use]
     pub fn root(&self) -> Hash {
@@ -116,6 +134,28 @@ mod tests {
             let hashes: Vec<Hash> = frontier.hashes().copied().collect();
             assert!(Frontier::from_hashes(size as u64, &hashes).is_some_and(|f| f == frontier));
             frontier.push(*leaf);
+        }
+    }
+
+    #[test]
+    fn leaves_appended_at_once_make_the_same_tree() {
+        let leaves: Vec<Hash> = (0..600u32).map(|n| leaf_hash(&n.to_le_bytes())).collect();
+        for (before, count) in [0, 1, 2, 3, 255, 256, 300]
+            .into_iter()
+            .flat_map(|before| [0, 1, 2, 5, 24, 256, 257, 300].map(|count| (before, count)))
+        {
+            let (mut alone, mut at_once) = (Frontier::default(), Frontier::default());
+            leaves[..before].iter().for_each(|leaf| at_once.push(*leaf));
+            leaves[..before].iter().for_each(|leaf| alone.push(*leaf));
+            let (mut due, mut found) = (vec![Vec::new(); 12], vec![Vec::new(); 12]);
+            let added = &leaves[before..before + count];
+            for leaf in added {
+                alone.push_with(*leaf, |level, hash| due[level].push(*hash));
+            }
+            at_once.extend_with(added, |level, hashes| {
+                found[level].extend_from_slice(hashes)
+            });
+            assert!(alone == at_once && due == found, "{before} and {count}");
         }
     }
 }

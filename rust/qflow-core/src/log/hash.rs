@@ -77,6 +77,29 @@ pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
     digest(state)
 }
 
+/// The hashes of leaves, each given as it is hashed: a zero byte and the record. They are appended
+/// to `out`, in order; many at once are several times as fast as one after the other.
+pub fn leaf_hashes<'a>(leaves: impl IntoIterator<Item = &'a [u8]>, out: &mut Vec<Hash>) {
+    qflow_sha::sha256_all(leaves, out);
+}
+
+/// The hashes of the inner nodes over each two of these, in order. One that is left over is not
+/// looked at.
+pub(super) fn node_hashes(children: &[Hash]) -> Vec<Hash> {
+    let mut hashes = Vec::with_capacity(children.len() / 2);
+    let (pairs, _) = children.as_chunks::<2>();
+    if let [[left, right]] = pairs {
+        hashes.push(node_hash(left, right));
+        return hashes;
+    }
+    let mut messages = vec![[1; 65]; pairs.len()];
+    for (message, pair) in messages.iter_mut().zip(pairs) {
+        message[1..].copy_from_slice(pair.as_flattened());
+    }
+    qflow_sha::sha256_all(messages.iter().map(<[u8; 65]>::as_slice), &mut hashes);
+    hashes
+}
+
 /// Hash what is left of a message of `total` bytes, and its padding.
 fn finish(mut state: [u32; 8], rest: &[u8], total: usize) -> Hash {
     let (blocks, tail) = rest.as_chunks::<64>();
@@ -127,5 +150,20 @@ mod tests {
             .chain_update(right);
         assert_eq!(node_hash(&left, &right), <Hash>::from(node.finalize()));
         assert_eq!(sha256(b""), EMPTY_ROOT);
+    }
+
+    #[test]
+    fn many_at_once_hash_as_each_alone() {
+        let mut messages: Vec<[u8; 301]> = (0..100).map(|n| [n; 301]).collect();
+        messages.iter_mut().for_each(|message| message[0] = 0);
+        let mut leaves = Vec::new();
+        leaf_hashes(messages.iter().map(<[u8; 301]>::as_slice), &mut leaves);
+        let alone: Vec<Hash> = messages.iter().map(|m| leaf_hash(&m[1..])).collect();
+        assert_eq!(leaves, alone);
+        for count in 0..leaves.len() {
+            let pairs = leaves[..count].as_chunks::<2>().0.iter();
+            let alone: Vec<Hash> = pairs.map(|[left, right]| node_hash(left, right)).collect();
+            assert_eq!(node_hashes(&leaves[..count]), alone);
+        }
     }
 }

@@ -9,7 +9,7 @@ mod tile;
 
 pub use checkpoint::{Checkpoint, CheckpointError, Signer};
 pub use frontier::Frontier;
-pub use hash::{EMPTY_ROOT, Hash, leaf_hash, node_hash, sha256};
+pub use hash::{EMPTY_ROOT, Hash, leaf_hash, leaf_hashes, node_hash, sha256};
 pub use note::{KeyError, Note, NoteError, VerifierKey};
 pub use proof::{
     PROOF_HASHES_MAX, ProofError, consistency_proof, inclusion_proof, verify_consistency,

@@ -11,8 +11,7 @@ use std::thread;
 use qflow_core::chain::{ChainError, RecordView, Verifier};
 use qflow_core::encoding::parse_cid;
 use qflow_core::log::{
-    Checkpoint, EMPTY_ROOT, Hash, TILE_WIDTH, Tile, TileKind, VerifierKey, leaf_hash, sha256,
-    tile_width,
+    Checkpoint, EMPTY_ROOT, Hash, TILE_WIDTH, Tile, TileKind, VerifierKey, sha256, tile_width,
 };
 
 use super::files::Files;
@@ -274,7 +273,7 @@ impl<'a> Pass<'a> {
     }
 
     fn rest(&mut self, at: u64, data: &[u8]) {
-        if data.iter().all(|byte| *byte == 0) {
+        if is_zero(data) {
             if self.place == Place::Frames {
                 self.place = Place::Slack;
             }
@@ -327,11 +326,14 @@ impl<'a> Pass<'a> {
             0 => HashSet::new(),
             _ => frame.items().filter_map(block_cid).collect(),
         };
+        let (all, mut index) = (leaves.as_slice(), self.builder.size());
         for item in frame.items() {
             match item {
                 Item::Record { data, .. } => {
-                    let leaf = leaves.next().copied().unwrap_or_else(|| leaf_hash(data));
-                    self.record(data, leaf, &cids);
+                    // The source has hashed what the frame holds.
+                    let Some(leaf) = leaves.next() else { continue };
+                    self.record(index, data, *leaf, &cids);
+                    index += 1;
                 }
                 Item::Block {
                     at: offset,
@@ -340,10 +342,20 @@ impl<'a> Pass<'a> {
                 } => self.block(at + offset as u64, cid, data),
             }
         }
+        let records = frame.leaves().map(|leaf| &leaf[1..]);
+        let (jobs, spares) = (&self.jobs, &self.spares);
+        let count = all.len() - leaves.len();
+        let pushed = self.builder.extend(records, &all[..count], |tile, data| {
+            let data = mem::replace(data, spare(spares));
+            // The checker ends after this thread does.
+            let _ = jobs.send(Job::Tile { tile, data });
+            Ok::<(), Infallible>(())
+        });
+        debug_assert!(pushed.is_ok());
         self.head(at, frame.head);
     }
 
-    fn record(&mut self, data: &[u8], leaf: Hash, cids: &HashSet<&[u8]>) {
+    fn record(&mut self, index: u64, data: &[u8], leaf: Hash, cids: &HashSet<&[u8]>) {
         let checked = RecordView::parse(data)
             .map_err(ChainError::from)
             .and_then(|record| {
@@ -354,16 +366,8 @@ impl<'a> Pass<'a> {
             });
         if let Err(error) = checked {
             self.findings
-                .add(format!("record {}", self.builder.size()), error.to_string());
+                .add(format!("record {index}"), error.to_string());
         }
-        let (jobs, spares) = (&self.jobs, &self.spares);
-        let pushed = self.builder.push(data, leaf, |tile, data| {
-            let data = mem::replace(data, spare(spares));
-            // The checker ends after this thread does.
-            let _ = jobs.send(Job::Tile { tile, data });
-            Ok::<(), Infallible>(())
-        });
-        debug_assert!(pushed.is_ok());
     }
 
     fn block(&mut self, at: u64, cid: &[u8], data: &[u8]) {
@@ -409,10 +413,8 @@ impl<'a> Pass<'a> {
 
     fn finish(mut self) -> (Report, Findings) {
         for (tile, data) in self.builder.partials() {
-            let _ = self.jobs.send(Job::Tile {
-                tile,
-                data: data.to_vec(),
-            });
+            let data = data.to_vec();
+            let _ = self.jobs.send(Job::Tile { tile, data });
         }
         let size = self.builder.size();
         match &self.published {

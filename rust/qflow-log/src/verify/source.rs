@@ -5,9 +5,9 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender};
 
-use qflow_core::log::{Hash, leaf_hash};
+use qflow_core::log::{Hash, leaf_hashes};
 
-use crate::frame::{ALIGNMENT, Frame, FrameHeader, Item};
+use crate::frame::{ALIGNMENT, Frame, FrameHeader};
 use crate::journal::address;
 use crate::segment::open_read;
 
@@ -139,7 +139,7 @@ impl Source {
             }
             match Frame::parse(rest, at, self.log_id) {
                 Ok(frame) => {
-                    leaves.extend(frame.items().filter_map(leaf));
+                    leaf_hashes(frame.leaves(), leaves);
                     whole += frame.header.padded();
                 }
                 Err(_) => return (whole, 0),
@@ -151,13 +151,6 @@ impl Source {
         let mut spare = self.spares.try_recv().unwrap_or_default();
         spare.clear();
         spare
-    }
-}
-
-fn leaf(item: Item<'_>) -> Option<Hash> {
-    match item {
-        Item::Record { data, .. } => Some(leaf_hash(data)),
-        Item::Block { .. } => None,
     }
 }
 
