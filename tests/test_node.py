@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio  # noqa: TID251 - what a function of a flow may raise
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from qflow import audit, model
 from qflow.config import Config
 from qflow.errors import (
+    CorruptError,
     ExecutionFailedError,
     ExecutionNotFoundError,
     ExecutionStateError,
@@ -322,3 +324,34 @@ async def test_an_error_leaves_the_node_as_it_was_raised(tmp_path: Path, world: 
         async with node(tmp_path, world):
             raise mine
     assert caught.value is mine
+
+
+async def test_a_function_that_cancels_or_interrupts_itself_fails_its_step_alone(
+    tmp_path: Path, world: World
+) -> None:
+    async def cancelled() -> None:
+        raise asyncio.CancelledError
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    world.functions.register("cancelled", cancelled)
+    world.functions.register("interrupted", interrupted)
+    async with node(tmp_path, world) as here:
+        for name in ("cancelled", "interrupted"):
+            with pytest.raises(ExecutionFailedError, match=f"{name} failed"):
+                await here.run(flow(f"do: [{{a: {{call: {name}}}}}]"))
+        assert await here.run(flow("do: [{a: {call: note}}]"))
+
+
+@pytest.mark.holds("H9")
+async def test_a_history_that_is_gone_is_not_begun_anew(tmp_path: Path, world: World) -> None:
+    async with node(tmp_path, world) as here:
+        await here.run(flow("do: [{a: {call: note}}]"))
+    (tmp_path / "home" / "log").rename(tmp_path / "elsewhere")
+    with pytest.raises(CorruptError, match="its history is gone"):
+        async with node(tmp_path, world):
+            raise AssertionError
+    (tmp_path / "elsewhere").rename(tmp_path / "home" / "log")
+    async with node(tmp_path, world) as here:
+        assert len(here.list()) == 1

@@ -6,6 +6,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -65,11 +66,12 @@ def _declare(run: Callable[..., None], declared: inspect.Signature, text: str | 
 
 def _guarded(function: Callable[..., int | None], session: Session, options: dict[str, Any]) -> int:
     try:
-        code = function(session, **options) or OK
-        sys.stdout.flush()
+        with redirect_stdout(sys.stderr):
+            code = function(session, **options) or OK
+        session.out.stdout.flush()
     except BrokenPipeError:
         # Whoever read us has enough. Python flushes once more at exit: let that go nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), session.out.stdout.fileno())
         return OK
     except (typer.Exit, typer.Abort, typer.BadParameter):
         raise

@@ -47,7 +47,7 @@ _BY_CLASS: Final[tuple[tuple[type[BaseException], int], ...]] = (
 _HINTS: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (errors.ExecutionNotFoundError, "qflow list shows the executions of this home"),
     (errors.ExecutionStateError, "qflow show ID says where it stands"),
-    (errors.LockedError, "a node runs there without a control socket, or is just starting"),
+    (errors.LockedError, "a node runs there; qflow doctor names its process"),
     (errors.BusyError, "nothing was taken; try again"),
     (errors.PoisonedError, "check the disk, then start the node again; qflow doctor helps"),
     (errors.CorruptError, "qflow audit verify says what is damaged; restore it from a copy"),

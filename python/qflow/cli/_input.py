@@ -24,8 +24,14 @@ def read_flow(file: Path) -> Flow:
 
     if str(file) == "-":
         return load_flow(_read(sys.stdin.buffer.read, "stdin"))
-    if not file.is_file():
+    if not file.exists():
         raise Refusal(f"{file}: no such file", USAGE)
+    if file.is_dir():
+        raise Refusal(f"{file} is a folder, not a flow", USAGE)
+    if not file.is_file():
+        # A pipe, as of `<(generate)`.
+        with file.open("rb") as pipe:
+            return load_flow(_read(pipe.read, str(file)))
     return load_flow(file)
 
 

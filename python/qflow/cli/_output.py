@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from qflow.cli._exit import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+DAY_MS: Final = 86_400_000
 STYLES: Final = {
     "running": "cyan",
     "waiting": "blue",
@@ -32,31 +35,34 @@ class Output:
 
     def __init__(self, *, as_json: bool) -> None:
         self.json = as_json
+        closed = sys.stdout is None
+        self.stdout: TextIO = Path(os.devnull).open("w") if closed else sys.stdout  # noqa: SIM115
+        """Results go here, whatever functions of flows print to `sys.stdout` meanwhile."""
 
     @cached_property
     def console(self) -> Console:
         """The terminal or pipe on stdout."""
-        return _console(stderr=False)
+        return _console(self.stdout, stderr=False)
 
     @cached_property
     def notes(self) -> Console:
         """The terminal or pipe on stderr."""
-        return _console(stderr=True)
+        return _console(None, stderr=True)
 
     def document(self, value: Any) -> None:
         """One JSON document on one line, at once."""
         from qflow.api import to_json
 
-        sys.stdout.write(to_json(value).decode() + "\n")
-        sys.stdout.flush()
+        self.stdout.write(to_json(value).decode() + "\n")
+        self.stdout.flush()
 
     def value(self, value: Any) -> None:
         """Data as a person reads it: indented JSON."""
         from qflow.api import to_plain
 
         text = json.dumps(to_plain(value), indent=2, ensure_ascii=False)
-        sys.stdout.write(printable(text) + "\n")
-        sys.stdout.flush()
+        self.stdout.write(printable(text) + "\n")
+        self.stdout.flush()
 
     def line(self, text: str, style: str | None = None) -> None:
         """One line on stdout."""
@@ -95,10 +101,16 @@ class Output:
             self.line(f"{name:<{width}}{value}", STYLES.get(value) if name == "status" else None)
 
 
-def _console(*, stderr: bool) -> Console:
+def _console(file: TextIO | None, *, stderr: bool) -> Console:
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    class Pipe(Console):
+        """Whoever reads us may have enough: that is for the command to see, not an exit code."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    return Pipe(file=file, stderr=stderr, highlight=False, markup=False, emoji=False)
 
 
 def _print(console: Console, text: str, style: str | None) -> None:
@@ -122,6 +134,14 @@ def day(at_ms: int, now_ms: int) -> str:
 def time_of_day(at_ms: int) -> str:
     """`03:04:05.678`, local time."""
     return f"{_local(at_ms):%H:%M:%S}.{at_ms % 1000:03d}"
+
+
+def later(at_ms: int) -> str:
+    """A moment to come: `03:04:05.678` within a day, otherwise with its date."""
+    from qflow.clock import SystemClock
+
+    away_ms = abs(at_ms - SystemClock().now_ms())
+    return time_of_day(at_ms) if away_ms < DAY_MS else moment(at_ms)
 
 
 def _local(at_ms: int) -> datetime:

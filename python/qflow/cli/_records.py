@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from qflow.cli._output import time_of_day
+from qflow.cli._output import later, time_of_day
 
 EXEC: Final = "q.qflow.exec."
 FINAL: Final = frozenset({"completed", "faulted", "aborted"})
@@ -68,7 +68,7 @@ def waits_of(meta: dict[str, Any]) -> str:
     if (types := meta.get("listen")) or (types := meta.get("listens")):
         parts.append("for " + ", ".join(map(str, types)))
     if (wake_at := meta.get("wake_at")) is not None:
-        parts.append(f"until {time_of_day(wake_at)}")
+        parts.append(f"until {later(wake_at)}")
     return ", or ".join(parts)
 
 

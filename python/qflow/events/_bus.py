@@ -15,7 +15,7 @@ from qflow.clock import Clock
 from qflow.events._envelope import CloudEvent
 from qflow.events._record import time_text
 
-QUEUE_EVENTS_MAX: Final = 1024
+QUEUE_EVENTS_MAX: Final = 1000
 """Events a subscriber may be behind; then it loses the oldest and gets a gap event."""
 GAP: Final = "q.qflow.history.gap.v1"
 

@@ -26,7 +26,13 @@ from qflow.engine import (
     functions_called,
     load_flow,
 )
-from qflow.errors import BusyError, ExecutionFailedError, ExecutionNotFoundError, FlowError
+from qflow.errors import (
+    BusyError,
+    CorruptError,
+    ExecutionFailedError,
+    ExecutionNotFoundError,
+    FlowError,
+)
 from qflow.events import Bus, CloudEvent, record_event
 from qflow.node._archive import Archive
 from qflow.node._grouped import alone
@@ -113,6 +119,11 @@ class Node:
         self._ready_ms = self._clock.now_ms() - began
 
     async def _open_log(self, stack: AsyncExitStack) -> None:
+        if (self._home / "index.db").exists() and not (self._home / "log").exists():
+            raise CorruptError(
+                f"{self._home} has an index but no log: its history is gone, or its disk is not"
+                " there; bring it back, or remove index.db to begin a new history"
+            )
         bounds = self._config.log
         log = Log(
             str(self._home / "log"),

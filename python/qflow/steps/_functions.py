@@ -17,6 +17,7 @@ import msgspec
 from qflow.errors import ConfigError
 from qflow.model import Attempt
 
+_TAKEN: Final = frozenset({"http", "openapi", "asyncapi", "grpc", "a2a", "mcp"})
 ENTRY_POINTS: Final = "qflow.functions"
 _ATTEMPT: Final = "attempt"
 _Call = TypeVar("_Call", bound=Callable[..., Any])
@@ -132,6 +133,8 @@ def _declare(call: _Call, *, name: str | None) -> _Call:
 
 
 def _add(known: dict[str, Function], made: Function) -> None:
+    if made.name in _TAKEN:
+        raise ConfigError(f"{made.name} is a kind of call of its own; give the function a name")
     before = known.get(made.name)
     if before is not None and _place(before.call) != _place(made.call):
         raise ConfigError(
@@ -142,7 +145,9 @@ def _add(known: dict[str, Function], made: Function) -> None:
 
 def _place(call: Callable[..., Any]) -> str:
     named = inspect.unwrap(call)
-    return f"{named.__module__}.{getattr(named, '__qualname__', type(named).__qualname__)}"
+    name = f"{named.__module__}.{getattr(named, '__qualname__', type(named).__qualname__)}"
+    code = getattr(named, "__code__", None)
+    return name if code is None else f"{name} (line {code.co_firstlineno})"
 
 
 def _describe(name: str, call: Callable[..., Any]) -> Function:

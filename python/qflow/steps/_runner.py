@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
@@ -9,7 +10,12 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
 
-from anyio import CapacityLimiter, to_thread
+from anyio import (
+    CapacityLimiter,
+    current_effective_deadline,
+    get_cancelled_exc_class,
+    to_thread,
+)
 
 from qflow.clock import Clock
 from qflow.diagnostics import logger
@@ -137,7 +143,9 @@ class Runner:
                 output = await self._in_thread(partial(found.call, **arguments))
         except StepError as error:
             raise _whole(found, error) from None
-        except (Exception, SystemExit) as error:  # noqa: BLE001  it is not our code
+        except BaseException as error:
+            if _is_cancellation_of_us(error):
+                raise
             self._fail_function(found, attempt, error)
         try:
             return plain(output)
@@ -225,3 +233,13 @@ def _whole(found: Function, error: StepError) -> StepError:
         return StepError({**standard, **plain(error.problem)})
     except ValueError as reason:
         return StepError({**standard, "detail": f"its problem is not data: {reason}"})
+
+
+def _is_cancellation_of_us(error: BaseException) -> bool:
+    """Whether the attempt is being cancelled. A function may raise the same exception by itself
+    (it awaited a task that something else cancelled): then it failed, and nobody else stops."""
+    if isinstance(error, GeneratorExit):
+        return True
+    return isinstance(error, get_cancelled_exc_class()) and (
+        current_effective_deadline() == -math.inf
+    )
