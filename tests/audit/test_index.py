@@ -6,7 +6,7 @@ import pytest
 
 from qflow import _core, model
 from qflow.audit import Index
-from qflow.errors import ExecutionNotFoundError
+from qflow.errors import CorruptError, ExecutionNotFoundError
 from tests.audit.chains import (
     NODE_CHAIN,
     Chain,
@@ -167,3 +167,20 @@ def test_blocks_that_no_record_carries_are_found_by_cid(index: Index, source: Me
         assert source.read(found[0]) == data
         assert found[1] == len(data)
     assert index.block(b"nothing") is None
+
+
+@pytest.mark.holds("H15")
+def test_an_index_is_not_given_up_for_one_that_cannot_be_made(
+    index: Index, source: MemorySource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some_of_each(source)
+    index.catch_up(source)
+    before = index.counts()
+
+    def damaged(address: int, bytes_max: int) -> None:
+        raise CorruptError("a byte is not what was written")
+
+    monkeypatch.setattr(source, "scan", damaged)
+    with pytest.raises(CorruptError):
+        index.rebuild(source)
+    assert index.counts() == before

@@ -70,10 +70,14 @@ class Index:
     def rebuild(
         self, source: Source, progress: Progress | None = None, *, why: str = "asked for"
     ) -> int:
-        """Delete everything and replay the log. Interrupted, the next `catch_up` goes on."""
+        """Delete everything and replay the log. Interrupted, the next `catch_up` goes on.
+
+        Raises CorruptError, and keeps what is there, when the log cannot be read to its end.
+        """
         with self._lock:
             if self._read_only:
                 raise UnavailableError(f"the index {self._path} is open for reading only")
+            _read_through(source)
             _log.warning("index is rebuilt", path=str(self._path), why=why)
             self._start_over()
             return self._catch_up(source, REBUILD_BATCH_BYTES_MAX, progress)
@@ -272,3 +276,11 @@ def _scan(
         return source.scan(address, bytes_max)
     except (ValueError, OverflowError):
         raise _tables.ForeignError(f"{address} is no address of this log") from None
+
+
+def _read_through(source: Source) -> None:
+    """Whether the log can be read at all: an index is not given up for one that cannot be made."""
+    address, after = -1, 0
+    while after != address:
+        address = after
+        _, _, after = source.scan(address, REBUILD_BATCH_BYTES_MAX)
