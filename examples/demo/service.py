@@ -43,7 +43,13 @@ class Charges(BaseHTTPRequestHandler):
     server: Service
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        length = int(self.headers["Content-Length"])
+        data = self.rfile.read(length)
+        if len(data) < length:
+            # The caller was killed in the middle of its request.
+            self.close_connection = True
+            return
+        body = json.loads(data)
         key = self.headers["Idempotency-Key"]
         with self.server.lock:
             self.server.calls += 1
