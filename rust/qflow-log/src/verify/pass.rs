@@ -331,7 +331,9 @@ impl<'a> Pass<'a> {
             match item {
                 Item::Record { data, .. } => {
                     // The source has hashed what the frame holds.
-                    let Some(leaf) = leaves.next() else { continue };
+                    let Some(leaf) = leaves.next() else {
+                        return self.damage(at, "a record that was not hashed");
+                    };
                     self.record(index, data, *leaf, &cids);
                     index += 1;
                 }
