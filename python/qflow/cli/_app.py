@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from qflow.cli._app_audit import audit_app
 from qflow.cli._command import Home, Json, command
 from qflow.cli._exit import CODES, INTERRUPTED, USAGE, report
 from qflow.cli._session import Session
@@ -27,7 +28,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 schedule_app = typer.Typer(help="Flows that start by themselves.", no_args_is_help=True)
-audit_app = typer.Typer(help="The history and its proof.", no_args_is_help=True)
 index_app = typer.Typer(help="The index of the log.", no_args_is_help=True)
 config_app = typer.Typer(help="The settings.", no_args_is_help=True)
 for name, group in (
@@ -253,27 +253,6 @@ def validate(
     from qflow.cli import _validate
 
     return _validate.validate(session, files, functions or [])
-
-
-@command(audit_app, "verify", example="qflow audit verify --log copy/log --key node.pub")
-def audit_verify(
-    session: Session,
-    log: Annotated[
-        Path | None,
-        typer.Option("--log", metavar="FOLDER", help="The log's folder.  [default: HOME/log]"),
-    ] = None,
-    key: Annotated[
-        str | None,
-        typer.Option("--key", help="A verifier key or a file with it.  [default: HOME/node.pub]"),
-    ] = None,
-) -> int | None:
-    """Verify every byte of a log.
-
-    Needs the files and a public key, nothing else; it may run beside a node or on a copy.
-    """
-    from qflow.cli import _audit
-
-    return _audit.verify(session, log=log, key=key)
 
 
 @command(index_app, "rebuild", example="qflow index rebuild")
