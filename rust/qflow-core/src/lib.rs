@@ -5,4 +5,6 @@ pub mod chain;
 pub mod encoding;
 pub mod expression;
 pub mod log;
+pub mod mac;
+pub mod sealing;
 pub mod signature;

@@ -2,6 +2,10 @@
 
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 
+mod batch;
+
+pub use batch::{Claim, verify_all};
+
 /// The public key of a seed (RFC 8032).
 #[must_use]
 pub fn public_key(seed: &[u8; 32]) -> [u8; 32] {

@@ -7,7 +7,8 @@
 
 use std::path::PathBuf;
 
-use qflow_core::signature::{parse_key, public_key, sign, verify};
+use qflow_core::mac;
+use qflow_core::signature::{parse_key, public_key, sign, verify, verify_all};
 use serde_json::Value as Json;
 
 /// `../shared/data` beside the checkout. A checkout alone may skip what needs it; CI may not.
@@ -81,4 +82,79 @@ fn a_changed_bit_anywhere_is_refused() {
         }
         assert!(!verify(&key, &message, &signature), "bit {bit}");
     }
+}
+
+#[test]
+fn holds_h6_a_batch_gives_each_signature_its_own_verdict() {
+    let seeds: Vec<[u8; 32]> = (1..=5).map(|seed| [seed; 32]).collect();
+    let mut rows = Vec::new();
+    for number in 0..500_usize {
+        let seed = &seeds[number / 3 % seeds.len()];
+        let message = number.to_le_bytes().to_vec();
+        let mut signature = sign(seed, &message).to_vec();
+        match number % 7 {
+            0 => signature[number % 64] ^= 1,
+            1 => signature.truncate(number % 64),
+            _ => {}
+        }
+        let key = if number % 11 == 0 {
+            vec![0; 32]
+        } else {
+            public_key(seed).to_vec()
+        };
+        rows.push((key, message, signature));
+    }
+    let claims: Vec<_> = rows
+        .iter()
+        .map(|(k, m, s)| (&k[..], &m[..], &s[..]))
+        .collect();
+    let alone: Vec<bool> = claims.iter().map(|&(k, m, s)| verify(k, m, s)).collect();
+    assert_eq!(verify_all(&claims), alone);
+    assert!(alone.contains(&true) && alone.contains(&false));
+    assert!(verify_all(&[]).is_empty());
+}
+
+/// RFC 4231, test case 6: a key longer than a block.
+#[test]
+fn a_code_is_good_whole_or_as_short_as_the_receiver_says() {
+    let (key, message) = (
+        [0xaa; 131],
+        b"Test Using Larger Than Block-Size Key - Hash Key First",
+    );
+    let tag = unhex(&Json::from(
+        "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54",
+    ));
+    assert!(mac::verify(&key, message, &tag, 32));
+    assert!(mac::verify(&key, message, &tag[..16], 16));
+    assert!(
+        !mac::verify(&key, message, &tag[..16], 32),
+        "cut by the sender"
+    );
+    assert!(!mac::verify(&key, message, &tag, 16));
+    assert!(!mac::verify(&key, message, &tag[..8], 8));
+    assert!(!mac::verify(&key, message, &[], 0));
+}
+
+#[test]
+fn an_empty_or_short_key_never_verifies() {
+    for length in [0, 1, 15] {
+        // The very tag that the key makes: zeros beyond the key do not change it.
+        let made = mac_of(&vec![0; length], b"message");
+        assert!(mac::verify(&[0; 16], b"message", &made, 32));
+        assert!(!mac::verify(&vec![0; length], b"message", &made, 32));
+    }
+}
+
+fn mac_of(key: &[u8], message: &[u8]) -> Vec<u8> {
+    use sha2::{Digest, Sha256};
+    let mut block = [0; 64];
+    block[..key.len()].copy_from_slice(key);
+    let inner = Sha256::new()
+        .chain_update(block.map(|byte| byte ^ 0x36))
+        .chain_update(message)
+        .finalize();
+    let outer = Sha256::new()
+        .chain_update(block.map(|byte| byte ^ 0x5c))
+        .chain_update(inner);
+    outer.finalize().to_vec()
 }

@@ -23,6 +23,9 @@ pub enum LogError {
     /// The caller asked for something that cannot be. Nothing was taken.
     #[error("{0}")]
     Invalid(String),
+    /// What was to be proven is not so. Nothing was changed.
+    #[error("{0}")]
+    Unproven(String),
     /// The log was closed.
     #[error("the log is closed")]
     Closed,

@@ -141,18 +141,6 @@ impl<'a> Frame<'a> {
         })
     }
 
-    /// A frame that `parse` has checked, found again in the same bytes.
-    pub fn checked(bytes: &'a [u8], address: u64, log_id: u64) -> Option<Self> {
-        let header = FrameHeader::parse(bytes, address, log_id).ok()?;
-        let whole = bytes.get(..header.length as usize)?;
-        let (bytes, head) = whole.split_at_checked(whole.len() - header.head as usize)?;
-        Some(Self {
-            header,
-            head,
-            bytes,
-        })
-    }
-
     /// The records, each with the zero byte before it: what a leaf is the hash of.
     pub fn leaves(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let bytes = self.bytes;

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{LogError, Result, corrupt};
 use crate::frame::{
-    ALIGNMENT, FRAME_HEADER, Frame, FrameHeader, ITEM_HEADER, Item, KIND_BLOCK, parse_item,
-    split_block,
+    ALIGNMENT, FRAME_HEADER, Frame, FrameHeader, ITEM_HEADER, Item, KIND_BLOCK, KIND_RECORD,
+    parse_item, split_block,
 };
 use crate::segment::{SegmentHeader, open_read, read_up_to};
 
@@ -16,6 +17,9 @@ use crate::segment::{SegmentHeader, open_read, read_up_to};
 const OPEN_FILES_MAX: usize = 64;
 /// What a read by address takes in one go.
 const READ_BYTES: usize = 4096;
+/// What a read of many addresses takes in one go, and how far apart two of them may be in it.
+const PIECE_BYTES: u64 = 1 << 20;
+const PIECE_GAP: u64 = 16 << 10;
 
 /// A record as `scan` found it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +50,8 @@ pub struct Scan {
 pub struct Journal {
     path: PathBuf,
     log_id: u64,
+    /// The first segment that is kept: those before it are no part of the log.
+    first: AtomicU32,
     files: Mutex<BTreeMap<u32, Arc<File>>>,
 }
 
@@ -61,15 +67,44 @@ pub fn place(address: u64) -> (u32, u64) {
 }
 
 impl Journal {
-    pub fn new(path: &Path, log_id: u64) -> Self {
+    pub fn new(path: &Path, log_id: u64, first: u32) -> Self {
         Self {
             path: path.to_owned(),
             log_id,
+            first: AtomicU32::new(first),
             files: Mutex::default(),
         }
     }
 
+    pub fn log_id(&self) -> u64 {
+        self.log_id
+    }
+
+    /// The first segment that is kept.
+    pub fn first(&self) -> u32 {
+        self.first.load(Ordering::Relaxed)
+    }
+
+    /// What is before a segment was pruned.
+    pub fn begin_at(&self, first: u32) {
+        self.first.store(first, Ordering::Relaxed);
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        files.retain(|number, _| *number >= first);
+    }
+
+    /// What the first block of a segment says.
+    pub fn header(&self, number: u32) -> Result<SegmentHeader> {
+        let mut block = vec![0; ALIGNMENT];
+        read_up_to(&*self.file(number)?, &mut block, 0)?;
+        let header = SegmentHeader::parse(&block, number, self.log_id);
+        header.or_else(|what| corrupt(say(address(number, 0), what)))
+    }
+
     fn file(&self, number: u32) -> Result<Arc<File>> {
+        if number < self.first() {
+            let what = format!("segment {number} was pruned");
+            return Err(LogError::Invalid(what));
+        }
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(file) = files.get(&number) {
             return Ok(file.clone());
@@ -98,6 +133,34 @@ impl Journal {
         buffer.resize(padded.min(left as usize).max(ALIGNMENT), 0);
         read_up_to(&file, &mut buffer[ALIGNMENT..], offset + ALIGNMENT as u64)?;
         Ok(())
+    }
+
+    /// Whether a frame begins in the same segment behind one of `padded` bytes.
+    pub fn has_frame_behind(&self, at: u64, padded: usize) -> Result<bool> {
+        let (segment, start) = place(at);
+        let (file, mut chunk) = (self.file(segment)?, vec![0; PIECE_BYTES as usize]);
+        // A length that lies hides nothing.
+        let end = start + padded as u64;
+        let skipped = if end < file.metadata()?.len() {
+            padded
+        } else {
+            ALIGNMENT
+        };
+        let mut offset = start + skipped as u64;
+        loop {
+            let count = read_up_to(&file, &mut chunk, offset)?;
+            let at = address(segment, offset);
+            let begins = |from: usize| {
+                FrameHeader::parse(&chunk[from..count], at + from as u64, self.log_id).is_ok()
+            };
+            if (0..count).step_by(ALIGNMENT).any(begins) {
+                return Ok(true);
+            }
+            if count < chunk.len() {
+                return Ok(false);
+            }
+            offset += count as u64;
+        }
     }
 
     /// Whether a segment has its header.
@@ -157,19 +220,32 @@ impl Journal {
         }
     }
 
-    /// Where the frame that follows the first `size` records is.
-    pub fn locate(&self, size: u64, end: u64) -> Result<u64> {
+    /// The segment in which the frame that follows the first `size` records is, or is to be.
+    pub fn segment_of(&self, size: u64, end: u64) -> Result<u32> {
         let mut segment = place(end).0;
-        let mut block = vec![0; ALIGNMENT];
-        while segment > 0 {
-            read_up_to(&*self.file(segment)?, &mut block, 0)?;
-            let header = SegmentHeader::parse(&block, segment, self.log_id);
-            let header = header.or_else(|what| corrupt(say(address(segment, 0), what)))?;
-            if header.base.size() <= size {
-                break;
-            }
+        while segment > self.first() && self.header(segment)?.base.size() > size {
             segment -= 1;
         }
+        Ok(segment)
+    }
+
+    /// The address of the frame that has the record at `index`.
+    pub fn frame_of(&self, index: u64, end: u64) -> Result<u64> {
+        let (mut at, mut buffer) = (address(self.segment_of(index, end)?, 0), Vec::new());
+        while let Some((found, length)) = self.find_frame(at, end, &mut buffer)? {
+            let header = FrameHeader::parse(&buffer, found, self.log_id);
+            let header = header.or_else(|what| corrupt(say(found, what)))?;
+            if (header.first..header.first + u64::from(header.records)).contains(&index) {
+                return Ok(found);
+            }
+            at = found + length as u64;
+        }
+        Err(LogError::Invalid(format!("the log has no record {index}")))
+    }
+
+    /// Where the frame that follows the first `size` records is.
+    pub fn locate(&self, size: u64, end: u64) -> Result<u64> {
+        let segment = self.segment_of(size, end)?;
         let (mut at, mut buffer) = (address(segment, 0), Vec::new());
         while let Some((found, length)) = self.find_frame(at, end, &mut buffer)? {
             let header = FrameHeader::parse(&buffer, found, self.log_id);
@@ -182,10 +258,14 @@ impl Journal {
     }
 
     /// Records and blocks of the frames from `from`, until `bytes_max` bytes of them were read (one
-    /// frame at least) or `end` is reached.
+    /// frame at least) or `end` is reached. From 0: those from the first that is kept.
     pub fn scan(&self, from: u64, bytes_max: usize, end: u64) -> Result<Scan> {
+        let next = match from {
+            0 => address(self.first(), 0),
+            _ => from,
+        };
         let mut scan = Scan {
-            next: from,
+            next,
             ..Scan::default()
         };
         let (mut buffer, mut bytes) = (Vec::new(), 0);
@@ -198,6 +278,44 @@ impl Journal {
             scan.next = next;
         }
         Ok(scan)
+    }
+
+    /// The records at these addresses, which ascend: as `read`, but neighbours by one system call.
+    pub fn read_many(&self, addresses: &[u64], end: u64) -> Result<Vec<Vec<u8>>> {
+        let mut found = Vec::with_capacity(addresses.len());
+        let (mut piece, mut from) = (Vec::new(), 0);
+        for (number, at) in addresses.iter().enumerate() {
+            let offset = at.wrapping_sub(from) as usize;
+            if offset >= piece.len() && *at < end {
+                (piece, from) = (self.piece(&addresses[number..])?, *at);
+            }
+            let item = piece.get(at.wrapping_sub(from) as usize..);
+            match item.map(|bytes| (bytes, parse_item(bytes))) {
+                Some((bytes, Ok(item))) if item.kind == KIND_RECORD && *at < end => {
+                    found.push(bytes[ITEM_HEADER..item.size].to_vec());
+                }
+                // It leaves the piece, or is wrong, which is said there.
+                _ => found.push(self.read(*at, end)?),
+            }
+        }
+        Ok(found)
+    }
+
+    /// The bytes from the first address to behind the last that is near enough.
+    fn piece(&self, addresses: &[u64]) -> Result<Vec<u8>> {
+        let Some(from) = addresses.first() else {
+            return Ok(Vec::new());
+        };
+        let near = addresses.windows(2).take_while(|pair| {
+            let away = pair[1].wrapping_sub(pair[0]);
+            away < PIECE_GAP && pair[1] - from < PIECE_BYTES
+        });
+        let last = addresses.get(near.count()).unwrap_or(from);
+        let mut bytes = vec![0; (last - from) as usize + READ_BYTES];
+        let offset = from & u64::from(u32::MAX);
+        let count = read_up_to(&*self.file((from >> 32) as u32)?, &mut bytes, offset)?;
+        bytes.truncate(count);
+        Ok(bytes)
     }
 
     /// The record or the data of the block at an address that `scan` gave.

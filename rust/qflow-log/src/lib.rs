@@ -6,9 +6,14 @@
 
 mod error;
 mod frame;
+mod frames;
 mod journal;
 mod lock;
 mod log;
+mod open;
+mod proofs;
+mod prune;
+mod pruned;
 mod publish;
 mod queue;
 mod reader;
@@ -18,11 +23,14 @@ mod shared;
 mod tail;
 mod tiles;
 mod verify;
+mod witnessed;
 mod writer;
 
 pub use error::{LogError, Result};
 pub use frame::{BLOCK_BYTES_MAX, CID_BYTES_MAX};
+pub use frames::{Commit, Frames};
 pub use journal::{BlockAt, RecordAt, Scan};
 pub use log::{Completion, Log, Options};
+pub use proofs::{consistency_proof, inclusion_proof, make_receipt, root_at};
 pub use reader::LogReader;
-pub use verify::{Finding, Report, verify_log};
+pub use verify::{Ask, Finding, Report, verify_log};

@@ -1,23 +1,26 @@
 //! The log as its users see it.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
-use qflow_core::chain::RECORD_BYTES_MAX;
-use qflow_core::log::{Hash, Signer};
+use qflow_core::chain::{Live, RECORD_BYTES_MAX};
+use qflow_core::log::{Hash, Signer, VerifierKey};
 
 use crate::error::{LogError, Result};
 use crate::frame::{ALIGNMENT, BLOCK_BYTES_MAX, CID_BYTES_MAX};
-use crate::journal::Scan;
+use crate::journal::{Scan, place};
 use crate::lock::Lock;
+use crate::prune::{self, Cut, carried, survey};
+use crate::pruned::Pruned;
 pub use crate::queue::Completion;
 use crate::queue::{Batch, Queue, Queued};
 use crate::recover::recover;
 use crate::segment::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 use crate::shared::Shared;
+use crate::witnessed;
 use crate::writer::HEAD_BYTES_MAX;
 
 /// How a log is opened.
@@ -36,7 +39,12 @@ pub struct Options {
 /// An open log: the only writer of its files.
 pub struct Log {
     shared: Arc<Shared>,
+    path: PathBuf,
     vkey: String,
+    /// Held by who saves a head that was witnessed.
+    witnessed: Mutex<()>,
+    /// Held by who prunes: a segment, and the chains that go on across its beginning.
+    surveyed: Mutex<Option<(u32, Vec<Live>)>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     lock: Mutex<Option<Lock>>,
 }
@@ -55,10 +63,15 @@ impl Log {
         let recovered = recover(path, signer, options.segment_bytes)?;
         let append_bytes_max = options.segment_bytes as usize - HEAD_BYTES_MAX - 2 * ALIGNMENT;
         let queue = Queue::new(recovered.head, options.queue_bytes_max, append_bytes_max);
-        let shared = Arc::new(Shared::new(queue, recovered.writer, recovered.publisher)?);
+        let first = recovered.pruned.segment;
+        let shared = Shared::new(queue, recovered.writer, recovered.publisher, first)?;
+        let shared = Arc::new(shared);
         let log = Self {
             shared,
+            path: path.to_owned(),
             vkey,
+            witnessed: Mutex::default(),
+            surveyed: Mutex::default(),
             threads: Mutex::default(),
             lock: Mutex::new(Some(recovered.lock)),
         };
@@ -171,6 +184,11 @@ impl Log {
         self.shared.journal.read(address, self.end())
     }
 
+    /// The records at ascending addresses that `scan` gave.
+    pub fn read_many(&self, addresses: &[u64]) -> Result<Vec<Vec<u8>>> {
+        self.shared.journal.read_many(addresses, self.end())
+    }
+
     fn end(&self) -> u64 {
         self.shared.queue().head.end
     }
@@ -179,6 +197,80 @@ impl Log {
     pub fn publish(&self) -> Result<()> {
         self.shared.queue().check_open()?;
         self.shared.publish()
+    }
+
+    /// Keep a head of this log that witnesses cosigned, for receipts; see `witnessed::save`. Its
+    /// tiles are published before.
+    pub fn save_witnessed(&self, note: &[u8]) -> Result<()> {
+        let head = witnessed::parse(note, &self.vkey)?;
+        if head.size > self.size() {
+            return Err(LogError::Unproven(format!(
+                "the head proves {} records, and the log has {}",
+                head.size,
+                self.size()
+            )));
+        }
+        let _one_at_a_time = self
+            .witnessed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        self.publish()?;
+        witnessed::save(&self.path, note, &head, &self.vkey)
+    }
+
+    /// Index of the first record that is kept, and the chains that go on from before it.
+    pub fn beginning(&self) -> Result<(u64, Vec<Live>)> {
+        let log_id = self.shared.journal.log_id();
+        let pruned = Pruned::load(&self.path, log_id)?;
+        Ok((pruned.minimum, carried(&self.path, log_id, &pruned)?))
+    }
+
+    /// The segments that are used: number, index of the first record, bytes of the file.
+    pub fn segments(&self) -> Result<Vec<(u32, u64, u64)>> {
+        let journal = &self.shared.journal;
+        let used = match self.size() {
+            0 => 0..0,
+            _ => journal.first()..place(self.end()).0 + 1,
+        };
+        let look = |number| {
+            let header = journal.header(number)?;
+            Ok((number, header.base.size(), header.bytes))
+        };
+        used.map(look).collect()
+    }
+
+    /// The chains that go on across the beginning of a segment: what the record of a pruning names.
+    pub fn survey(&self, segment: u32) -> Result<Vec<Live>> {
+        let used = self.segments()?;
+        if !used.iter().skip(1).any(|(number, ..)| *number == segment) {
+            return Err(LogError::Invalid(format!(
+                "segment {segment} is not one that the log can begin with"
+            )));
+        }
+        self.publish()?;
+        let mut surveyed = self.surveyed.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = survey(&self.path, &self.shared.journal, segment)?;
+        *surveyed = Some((segment, found.clone()));
+        Ok(found)
+    }
+
+    /// Delete what is before the segment that the durable record at index `record` names; the bytes
+    /// of the journal that went. See `prune`.
+    pub fn prune(&self, record: u64) -> Result<u64> {
+        self.publish()?;
+        let surveyed = self.surveyed.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = VerifierKey::parse(&self.vkey);
+        let pruned = Cut {
+            path: &self.path,
+            journal: &self.shared.journal,
+            key: &key.map_err(|error| LogError::Invalid(error.to_string()))?,
+            end: self.end(),
+            record,
+            surveyed: surveyed.as_ref(),
+        }
+        .decide()?;
+        self.shared.journal.begin_at(pruned.segment);
+        Ok(prune::delete(&self.path, &pruned)?)
     }
 
     /// Commit what is queued, publish, and release the files. Does nothing the second time.

@@ -9,12 +9,15 @@ use qflow_core::log::{Checkpoint, Tile, TileKind, VerifierKey, leaf_hash};
 
 use crate::error::{LogError, Result, corrupt};
 use crate::frame::Item;
-use crate::journal::Journal;
+use crate::journal::{Journal, address};
+use crate::pruned::Pruned;
 use crate::tiles::{LEVELS, TileBuilder, partial_tiles};
 use crate::writer::Head;
 
 /// The file of the published head.
 pub const CHECKPOINT: &str = "checkpoint";
+/// The file of the newest head that carries cosignatures.
+pub const WITNESSED: &str = "witnessed";
 
 /// The published head: its bytes and what they say. None when nothing was ever published here.
 pub fn read_checkpoint(path: &Path, key: &VerifierKey) -> Result<Option<(Vec<u8>, Checkpoint)>> {
@@ -206,10 +209,11 @@ impl Publisher {
                 compare_below: 0,
             });
         }
-        let builder = TileBuilder::default();
+        // What was pruned cannot be read again: its tiles were made durable then.
+        let pruned = Pruned::load(&self.path, journal.log_id())?;
         Ok(State {
-            builder,
-            next: 0,
+            builder: pruned.builder().unwrap_or_default(),
+            next: address(pruned.segment, 0),
             compare_below: self.published.size,
         })
     }

@@ -1,17 +1,19 @@
 //! Reading beside a running node: no lock, no key, whole frames only.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use qflow_core::chain::Live;
 use qflow_core::log::{Checkpoint, Note};
 
 use crate::error::{LogError, Result, corrupt};
 use crate::frame::{ALIGNMENT, Frame, FrameHeader};
+use crate::frames::Frames;
 use crate::journal::{Journal, Scan, address, place, say};
+use crate::prune::carried;
+use crate::pruned::Pruned;
 use crate::segment::{SegmentHeader, list_segments, open_read, read_up_to};
-
-/// How far behind a frame that is not whole another one is looked for.
-const LOOK_AHEAD: usize = 256 << 10;
 
 /// A log that somebody else writes, or nobody.
 pub struct LogReader {
@@ -61,14 +63,45 @@ impl LogReader {
         }))
     }
 
+    /// The commits from the segment on that has the record at index `first`, as of now.
+    pub fn frames(&self, first: u64) -> Result<Frames> {
+        let frames = self.refreshed(|state| {
+            let segment = state.journal.segment_of(first, state.end)?;
+            let at = address(segment, 0);
+            Ok(Frames::new(&self.path, state.log_id, at, state.end))
+        })?;
+        Ok(frames.unwrap_or_else(|| Frames::none(&self.path)))
+    }
+
     /// See `Journal::read`.
     pub fn read(&self, at: u64) -> Result<Vec<u8>> {
         let found = self.refreshed(|state| state.journal.read(at, state.end))?;
         found.ok_or_else(|| LogError::Invalid("the log has no record yet".into()))
     }
 
+    /// See `Journal::read_many`.
+    pub fn read_many(&self, addresses: &[u64]) -> Result<Vec<Vec<u8>>> {
+        let found = self.refreshed(|state| state.journal.read_many(addresses, state.end))?;
+        found.ok_or_else(|| LogError::Invalid("the log has no record yet".into()))
+    }
+
+    /// The folder of the log.
+    fn root(&self) -> &Path {
+        self.path.parent().unwrap_or(&self.path)
+    }
+
+    /// Index of the first record that the log keeps, and the chains that go on from before it.
+    pub fn beginning(&self) -> Result<(u64, Vec<Live>)> {
+        let found = self.refreshed(|state| {
+            let pruned = Pruned::load(self.root(), state.log_id)?;
+            state.journal.begin_at(pruned.segment);
+            Ok((pruned.minimum, carried(self.root(), state.log_id, &pruned)?))
+        })?;
+        Ok(found.unwrap_or_default())
+    }
+
     /// Go on to the last whole commit, then look. None when there is no commit.
-    fn refreshed<T>(&self, look: impl FnOnce(&State) -> Result<T>) -> Result<Option<T>> {
+    fn refreshed<T>(&self, look: impl Fn(&State) -> Result<T>) -> Result<Option<T>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.is_none() {
             *state = self.begin()?;
@@ -77,7 +110,15 @@ impl LogReader {
             return Ok(None);
         };
         state.advance()?;
-        look(state).map(Some)
+        match look(state) {
+            // Pruned since this was opened: then its own answer is where the log begins.
+            Err(LogError::Io(error)) if error.kind() == ErrorKind::NotFound => {
+                let pruned = Pruned::load(self.root(), state.log_id)?;
+                state.journal.begin_at(pruned.segment);
+                look(state).map(Some)
+            }
+            found => found.map(Some),
+        }
     }
 
     /// The last segment that was begun: the one that its header says.
@@ -96,7 +137,8 @@ impl LogReader {
             let Ok(header) = SegmentHeader::parse(&block, number, log_id) else {
                 continue;
             };
-            let journal = Journal::new(&self.path, log_id);
+            let first = Pruned::load(self.root(), log_id)?.segment;
+            let journal = Journal::new(&self.path, log_id, first);
             let mut state = State {
                 journal,
                 log_id,
@@ -106,7 +148,7 @@ impl LogReader {
             };
             state.advance()?;
             // A segment that was begun without a commit has no head: the one before has.
-            if number == 0 || !state.head.is_empty() {
+            if number == first || !state.head.is_empty() {
                 return Ok(Some(state));
             }
         }
@@ -138,16 +180,16 @@ impl State {
     /// A frame that is being written is the last. One that is not whole although the writer has
     /// gone on is damaged.
     fn check_unfinished(&self, at: u64, buffer: &mut Vec<u8>) -> Result<()> {
-        self.journal.read_rest(at, LOOK_AHEAD, buffer)?;
-        let followed = (ALIGNMENT..buffer.len())
-            .step_by(ALIGNMENT)
-            .any(|next| Frame::parse(&buffer[next..], at + next as u64, self.log_id).is_ok());
+        self.journal.read_block(at, buffer)?;
+        let header = FrameHeader::parse(buffer, at, self.log_id);
+        // Within the frame anything may stand.
+        let padded = header.map_or(ALIGNMENT, |header| header.padded().max(ALIGNMENT));
         let (segment, _) = place(at);
+        let followed = self.journal.has_frame_behind(at, padded)?;
         if !followed && !self.journal.has_begun(segment + 1, self.log_id) {
             return Ok(());
         }
         self.journal.read_block(at, buffer)?;
-        let padded = FrameHeader::parse(buffer, at, self.log_id).map_or(0, |h| h.padded());
         self.journal.read_rest(at, padded, buffer)?;
         match Frame::parse(buffer, at, self.log_id) {
             // It was finished in the meantime: the next look takes it.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use qflow_core::log::{Frontier, Hash};
 
 use crate::frame::ALIGNMENT;
+use crate::open::open_file;
 use crate::tail::{SECTOR, is_zero};
 
 /// Segments of a log; an address has 32 bits for them and 32 for the place within.
@@ -182,5 +183,5 @@ pub fn list_segments(journal: &Path) -> io::Result<Vec<u32>> {
 
 /// Open a segment for reading.
 pub fn open_read(journal: &Path, number: u32) -> io::Result<File> {
-    File::open(segment_path(journal, number))
+    open_file(&segment_path(journal, number))
 }

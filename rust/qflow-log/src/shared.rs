@@ -39,10 +39,10 @@ pub struct Shared {
 }
 
 impl Shared {
-    pub fn new(queue: Queue, writer: Writer, publisher: Publisher) -> Result<Self> {
+    pub fn new(queue: Queue, writer: Writer, publisher: Publisher, first: u32) -> Result<Self> {
         Ok(Self {
             queue: Mutex::new(queue),
-            journal: Journal::new(&writer.journal, writer.log_id),
+            journal: Journal::new(&writer.journal, writer.log_id, first),
             writer: Mutex::new(writer),
             publisher: Mutex::new(publisher),
             event: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,

@@ -60,6 +60,11 @@ impl TileBuilder {
         &self.tree
     }
 
+    /// The leaves of the last tile, while it is not full.
+    pub fn last_leaves(&self) -> &[Hash] {
+        self.levels[0].as_chunks().0
+    }
+
     /// Append a record; `full` is given each tile and bundle that it fills, and may take it.
     #[inline]
     pub fn push<E>(
@@ -110,16 +115,46 @@ impl TileBuilder {
         Ok(())
     }
 
+    /// Append the leaves of a whole tile by its root, where a tile begins. `full` is given the
+    /// tiles above it that it fills.
+    pub fn graft<E>(
+        &mut self,
+        root: Hash,
+        full: impl FnMut(Tile, &mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let levels = &mut self.levels;
+        self.tree.push_subtree(8, root, |level, hash| {
+            if level % 8 == 0 {
+                levels[level / 8].extend_from_slice(hash);
+            }
+        });
+        self.flush_above(1, full)
+    }
+
     fn flush<E>(
         &mut self,
+        mut full: impl FnMut(Tile, &mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let tile = Tile {
+            kind: TileKind::Entries,
+            index: self.size() / TILE_WIDTH as u64 - 1,
+            width: TILE_WIDTH as u16,
+        };
+        full(tile, &mut self.bundle)?;
+        self.bundle.clear();
+        self.flush_above(0, full)
+    }
+
+    /// Give away the tiles that are full, from a level on.
+    fn flush_above<E>(
+        &mut self,
+        from: u8,
         mut full: impl FnMut(Tile, &mut Vec<u8>) -> Result<(), E>,
     ) -> Result<(), E> {
         let width = TILE_WIDTH as u16;
         let tile = |kind, index| Tile { kind, index, width };
         let bundles = self.size() / TILE_WIDTH as u64;
-        full(tile(TileKind::Entries, bundles - 1), &mut self.bundle)?;
-        self.bundle.clear();
-        for (level, hashes) in (0u8..).zip(&mut self.levels) {
+        for (level, hashes) in (from..).zip(&mut self.levels[usize::from(from)..]) {
             if hashes.len() < TILE_WIDTH * 32 {
                 break;
             }

@@ -161,7 +161,7 @@ impl Writer {
     fn prepare_next(&mut self) {
         let (journal, number) = (self.journal.clone(), self.next_number());
         let bytes = segment_bytes(number, self.segment_bytes_max, 0);
-        let prepare = move || match reuse_segment(&journal, number)? {
+        let prepare = move || match reuse_segment(&journal, number, bytes)? {
             Some(ready) => Ok(ready),
             None => Ok((bytes, create_segment(&journal, number, bytes)?)),
         };
@@ -180,15 +180,16 @@ impl Writer {
     }
 }
 
-/// A segment that an earlier process prepared and did not use.
-fn reuse_segment(journal: &Path, number: u32) -> io::Result<Option<(u64, File)>> {
+/// A segment of `bytes` or more that an earlier process prepared and did not use.
+fn reuse_segment(journal: &Path, number: u32, due: u64) -> io::Result<Option<(u64, File)>> {
     if !segment_path(journal, number).exists() {
         return Ok(None);
     }
     let file = open_segment(journal, number)?;
     let bytes = file.metadata()?.len();
-    // Its zeros are how the end of the journal is known: one that a crash began is made anew.
-    let blank = is_zero_from(&file, 0, bytes).unwrap_or(false);
+    // Its zeros are how the end of the journal is known: one that was begun, or shortened by
+    // another hand, is made anew.
+    let blank = bytes >= due && is_zero_from(&file, 0, bytes).unwrap_or(false);
     Ok(blank.then_some((bytes, file)))
 }
 

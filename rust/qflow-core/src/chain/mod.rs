@@ -1,10 +1,15 @@
 //! Records and the hash chain that an execution's records form.
 
+mod begun;
+mod ids;
 mod record;
+mod runs;
 mod verifier;
 
-pub use record::{Record, RecordError, RecordView};
-pub use verifier::{ChainError, Verifier};
+pub use begun::Begun;
+pub use record::{RawView, Record, RecordError, RecordOf, RecordView};
+pub use runs::{Run, Runs};
+pub use verifier::{ChainError, Doubt, Live, Verifier};
 
 use sha2::{Digest, Sha256};
 

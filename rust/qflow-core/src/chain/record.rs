@@ -5,23 +5,26 @@ use crate::encoding::{DecodeError, Item, Reader, Writer};
 
 /// What a record says. `meta` is a canonical map; `payload` the CID of a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record<'a> {
+pub struct RecordOf<'a, T> {
     pub chain: [u8; 16],
     pub seq: u64,
     pub prev: [u8; 32],
-    pub kind: &'a str,
-    pub flow: &'a str,
-    pub step: Option<&'a str>,
+    pub kind: T,
+    pub flow: T,
+    pub step: Option<T>,
     pub attempt: Option<u64>,
     /// UTC milliseconds of the hybrid clock of the node that wrote it.
     pub at: u64,
-    pub actor: &'a str,
-    pub node: &'a str,
-    pub subnet: &'a str,
+    pub actor: T,
+    pub node: T,
+    pub subnet: T,
     pub epoch: u64,
     pub payload: Option<&'a [u8]>,
     pub meta: &'a [u8],
 }
+
+/// A record.
+pub type Record<'a> = RecordOf<'a, &'a str>;
 
 /// Bytes that are not a record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -105,20 +108,111 @@ pub type RecordView<'a> = Record<'a>;
 impl<'a> RecordView<'a> {
     /// Read a record and check all of it. Allocates nothing.
     pub fn parse(data: &'a [u8]) -> Result<Self, RecordError> {
-        if data.len() > RECORD_BYTES_MAX {
-            return Err(RecordError::TooLong { found: data.len() });
+        parse(data, |reader, map| reader.skip_content(map, 1))
+    }
+}
+
+/// A record of which nobody has checked yet that its texts are UTF-8.
+pub type RawView<'a> = RecordOf<'a, &'a [u8]>;
+
+impl<'a> RawView<'a> {
+    /// Read a record and check all of it but the letters of its texts, for who checks the texts of
+    /// many records at once. `meta` is to read and check what follows the map that it is given.
+    #[inline(always)]
+    pub fn parse_raw(
+        data: &'a [u8],
+        meta: impl FnOnce(&mut Reader<'a>, Item<'a>) -> Result<(), DecodeError>,
+    ) -> Result<Self, RecordError> {
+        parse(data, meta)
+    }
+}
+
+impl<'a> From<&RecordView<'a>> for RawView<'a> {
+    fn from(record: &RecordView<'a>) -> Self {
+        Self {
+            chain: record.chain,
+            seq: record.seq,
+            prev: record.prev,
+            kind: record.kind.as_bytes(),
+            flow: record.flow.as_bytes(),
+            step: record.step.map(str::as_bytes),
+            attempt: record.attempt,
+            at: record.at,
+            actor: record.actor.as_bytes(),
+            node: record.node.as_bytes(),
+            subnet: record.subnet.as_bytes(),
+            epoch: record.epoch,
+            payload: record.payload,
+            meta: record.meta,
         }
-        let mut fields = Fields(Reader::new(data));
-        let record = fields.record()?;
-        fields.0.finish()?;
-        Ok(record)
+    }
+}
+
+// Into its callers: what it gives is large, and is taken apart at once.
+#[inline(always)]
+fn parse<'a, T: Text<'a>>(
+    data: &'a [u8],
+    meta: impl FnOnce(&mut Reader<'a>, Item<'a>) -> Result<(), DecodeError>,
+) -> Result<RecordOf<'a, T>, RecordError> {
+    if data.len() > RECORD_BYTES_MAX {
+        return Err(RecordError::TooLong { found: data.len() });
+    }
+    let mut fields = Fields(Reader::new(data));
+    let record = fields.record(meta)?;
+    fields.0.finish()?;
+    Ok(record)
+}
+
+/// What a text becomes.
+trait Text<'a>: Sized {
+    /// As `Reader::short_text`.
+    fn short(reader: &mut Reader<'a>) -> Option<Self>;
+
+    fn long(text: &'a str) -> Self;
+
+    fn is_empty(&self) -> bool;
+}
+
+impl<'a> Text<'a> for &'a str {
+    #[inline(always)]
+    fn short(reader: &mut Reader<'a>) -> Option<Self> {
+        reader.short_text()
+    }
+
+    fn long(text: &'a str) -> Self {
+        text
+    }
+
+    #[inline(always)]
+    fn is_empty(&self) -> bool {
+        str::is_empty(self)
+    }
+}
+
+impl<'a> Text<'a> for &'a [u8] {
+    #[inline(always)]
+    fn short(reader: &mut Reader<'a>) -> Option<Self> {
+        reader.short_text_bytes()
+    }
+
+    fn long(text: &'a str) -> Self {
+        text.as_bytes()
+    }
+
+    #[inline(always)]
+    fn is_empty(&self) -> bool {
+        <[u8]>::is_empty(self)
     }
 }
 
 struct Fields<'a>(Reader<'a>);
 
 impl<'a> Fields<'a> {
-    fn record(&mut self) -> Result<Record<'a>, RecordError> {
+    #[inline(always)]
+    fn record<T: Text<'a>>(
+        &mut self,
+        meta: impl FnOnce(&mut Reader<'a>, Item<'a>) -> Result<(), DecodeError>,
+    ) -> Result<RecordOf<'a, T>, RecordError> {
         let keys = match self.0.item()? {
             Item::Map(keys) => keys,
             _ => return self.refuse("a map"),
@@ -127,7 +221,7 @@ impl<'a> Fields<'a> {
         let at = self.number(AT, "at: milliseconds")?;
         let seq = self.number(SEQ, "seq: a number")?;
         let flow = self.name(FLOW, "flow: a name")?;
-        let meta = self.meta()?;
+        let meta = self.meta(meta)?;
         let node = self.text(NODE, "node: text")?;
         let prev = self.fixed(PREV, "prev: 32 bytes")?;
         let step = self.optional(STEP, |fields| fields.text(b"", "step: text"))?;
@@ -141,7 +235,7 @@ impl<'a> Fields<'a> {
         if keys != KEYS_ALWAYS + usize::from(step.is_some()) + usize::from(attempt.is_some()) {
             return self.refuse("the keys of a record and no others");
         }
-        Ok(Record {
+        Ok(RecordOf {
             chain,
             seq,
             prev,
@@ -191,11 +285,11 @@ impl<'a> Fields<'a> {
     }
 
     #[inline(always)]
-    fn text(&mut self, key: &[u8], expected: &'static str) -> Result<&'a str, RecordError> {
+    fn text<T: Text<'a>>(&mut self, key: &[u8], expected: &'static str) -> Result<T, RecordError> {
         self.exact(key, expected)?;
-        match self.0.short_text() {
+        match T::short(&mut self.0) {
             Some(text) => Ok(text),
-            None => self.long_text(expected),
+            None => self.long_text(expected).map(T::long),
         }
     }
 
@@ -208,11 +302,12 @@ impl<'a> Fields<'a> {
     }
 
     #[inline(always)]
-    fn name(&mut self, key: &[u8], expected: &'static str) -> Result<&'a str, RecordError> {
-        match self.text(key, expected)? {
-            "" => self.refuse(expected),
-            text => Ok(text),
+    fn name<T: Text<'a>>(&mut self, key: &[u8], expected: &'static str) -> Result<T, RecordError> {
+        let text: T = self.text(key, expected)?;
+        if text.is_empty() {
+            return self.refuse(expected);
         }
+        Ok(text)
     }
 
     #[inline(always)]
@@ -237,11 +332,15 @@ impl<'a> Fields<'a> {
         self.0.skip_exact(key).then(|| read(self)).transpose()
     }
 
-    fn meta(&mut self) -> Result<&'a [u8], RecordError> {
+    #[inline(always)]
+    fn meta(
+        &mut self,
+        read: impl FnOnce(&mut Reader<'a>, Item<'a>) -> Result<(), DecodeError>,
+    ) -> Result<&'a [u8], RecordError> {
         self.exact(META, "meta: a map")?;
         let from = self.0.position();
         match self.0.item()? {
-            map @ Item::Map(_) => self.0.skip_content(map, 1)?,
+            map @ Item::Map(_) => read(&mut self.0, map)?,
             _ => return self.refuse("meta: a map"),
         }
         Ok(self.0.since(from))

@@ -9,6 +9,8 @@ const CODECS: [(&str, u64); 3] = [("dag-cbor", 0x71), ("raw", 0x55), ("dag-pb", 
 
 /// How the CID of a block that we write begins.
 pub(super) const BLOCK_PREFIX: [u8; 4] = [0x01, 0x71, SHA2_256 as u8, 0x20];
+/// The same for a block that is bytes, not data: what is sealed.
+pub(super) const RAW_PREFIX: [u8; 4] = [0x01, 0x55, SHA2_256 as u8, 0x20];
 
 /// The CID of a block that we write: version, codec, hash function, length, 32 bytes of digest.
 pub type CidBytes = [u8; 36];
@@ -38,10 +40,25 @@ pub fn digest(data: &[u8]) -> [u8; 32] {
 /// The CID of a canonical DAG-CBOR block, by sha2-256.
 #[must_use]
 pub fn block_cid(data: &[u8]) -> CidBytes {
+    prefixed(BLOCK_PREFIX, data)
+}
+
+/// The CID of a block of bytes that are not data, by sha2-256.
+#[must_use]
+pub fn raw_cid(data: &[u8]) -> CidBytes {
+    prefixed(RAW_PREFIX, data)
+}
+
+fn prefixed(prefix: [u8; 4], data: &[u8]) -> CidBytes {
     let mut cid = [0; 36];
-    cid[..4].copy_from_slice(&BLOCK_PREFIX);
+    cid[..4].copy_from_slice(&prefix);
     cid[4..].copy_from_slice(&digest(data));
     cid
+}
+
+/// Whether these bytes begin like the CID of a block that we write.
+pub(super) fn is_ours(cid: &[u8]) -> bool {
+    cid.starts_with(&BLOCK_PREFIX) || cid.starts_with(&RAW_PREFIX)
 }
 
 /// The CID of any block, by sha2-256.
@@ -71,5 +88,5 @@ pub fn parse_cid_text(text: &str) -> Option<Cid> {
 /// Whether these bytes are a CIDv1. Those of our own blocks are known by their prefix.
 #[must_use]
 pub fn is_cid(data: &[u8]) -> bool {
-    (data.len() == 36 && data.starts_with(&BLOCK_PREFIX)) || parse_cid(data).is_some()
+    (data.len() == 36 && is_ours(data)) || parse_cid(data).is_some()
 }

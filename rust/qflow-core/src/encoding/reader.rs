@@ -1,6 +1,6 @@
 //! Reading canonical items, refusing every other spelling of the same value.
 
-use super::cid::BLOCK_PREFIX;
+use super::cid::is_ours;
 use super::{DEPTH_MAX, is_cid, key_order};
 
 /// Why bytes are not canonical DAG-CBOR, and at which byte.
@@ -81,6 +81,17 @@ impl<'a> Reader<'a> {
     /// None leaves the cursor where it is, and says nothing about what is there.
     #[inline]
     pub fn short_text(&mut self) -> Option<&'a str> {
+        let from = self.at;
+        let text = std::str::from_utf8(self.short_text_bytes()?).ok();
+        if text.is_none() {
+            self.at = from;
+        }
+        text
+    }
+
+    /// As `short_text`, for who checks later that the bytes are UTF-8.
+    #[inline]
+    pub fn short_text_bytes(&mut self) -> Option<&'a [u8]> {
         let (first, rest) = self.data[self.at..].split_first()?;
         let (header, bytes) = match first {
             0x60..=0x77 => (1, rest.get(..usize::from(first - 0x60))?),
@@ -90,9 +101,8 @@ impl<'a> Reader<'a> {
             }
             _ => return None,
         };
-        let text = std::str::from_utf8(bytes).ok()?;
         self.at += header + bytes.len();
-        Some(text)
+        Some(bytes)
     }
 
     /// The next item if it is an unsigned number in its shortest form, as `short_text` is of text.
@@ -117,8 +127,7 @@ impl<'a> Reader<'a> {
     pub fn block_link(&mut self) -> Option<&'a [u8]> {
         let rest = self.data[self.at..].strip_prefix(b"\xd8\x2a\x58\x25\x00")?;
         let cid = rest.first_chunk::<36>()?;
-        cid.starts_with(&BLOCK_PREFIX)
-            .then(|| self.at += 5 + cid.len())?;
+        is_ours(cid).then(|| self.at += 5 + cid.len())?;
         Some(cid)
     }
 

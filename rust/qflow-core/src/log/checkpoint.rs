@@ -38,41 +38,48 @@ impl Checkpoint {
         data: &'a [u8],
         origin: &str,
     ) -> Result<(Self, Note<'a>), CheckpointError> {
+        let (name, head, note) = Self::peek(data)?;
+        if name == origin {
+            Ok((head, note))
+        } else {
+            Err(CheckpointError::Origin(name.to_owned()))
+        }
+    }
+
+    /// Read the head of any log, strictly, without looking at its signatures: its origin first.
+    pub fn peek(data: &[u8]) -> Result<(&str, Self, Note<'_>), CheckpointError> {
         let note = Note::parse(data)?;
         let mut lines = note.text.split('\n');
         let (Some(name), Some(size), Some(root)) = (lines.next(), lines.next(), lines.next())
         else {
             return Err(CheckpointError::Malformed("fewer than three lines"));
         };
-        if name != origin {
-            return Err(CheckpointError::Origin(name.to_owned()));
+        if name.is_empty() {
+            return Err(CheckpointError::Malformed("no origin"));
         }
         // What follows the last newline is empty; an extension line is not.
         if lines.next_back() != Some("") || lines.any(str::is_empty) {
             return Err(CheckpointError::Malformed("an empty line"));
         }
         let head = Self {
-            size: parse_size(size)?,
-            root: parse_root(root)?,
+            size: parse_size(size).ok_or(CheckpointError::Malformed("the size"))?,
+            root: parse_hash(root).ok_or(CheckpointError::Malformed("the root"))?,
         };
-        Ok((head, note))
+        Ok((name, head, note))
     }
 }
 
-fn parse_size(text: &str) -> Result<u64, CheckpointError> {
+/// A size or an index, in the one way to write it.
+pub(super) fn parse_size(text: &str) -> Option<u64> {
     let plain = text.bytes().all(|byte| byte.is_ascii_digit());
     let canonical = plain && (text == "0" || !text.starts_with('0'));
-    let size = text
-        .parse()
-        .ok()
-        .filter(|size| canonical && *size <= TREE_SIZE_MAX);
-    size.ok_or(CheckpointError::Malformed("the size"))
+    let size = text.parse().ok();
+    size.filter(|size| canonical && *size <= TREE_SIZE_MAX)
 }
 
-fn parse_root(text: &str) -> Result<Hash, CheckpointError> {
-    let bytes = STANDARD.decode(text).ok();
-    let root = bytes.and_then(|bytes| bytes.try_into().ok());
-    root.ok_or(CheckpointError::Malformed("the root"))
+/// A hash in exact base 64.
+pub(super) fn parse_hash(text: &str) -> Option<Hash> {
+    STANDARD.decode(text).ok()?.try_into().ok()
 }
 
 /// The log's key: it signs heads.

@@ -62,16 +62,29 @@ impl Frontier {
 
     /// Append a leaf; `complete` is told each subtree that it completes, by level from 0.
     #[inline]
-    pub fn push_with(&mut self, leaf: Hash, mut complete: impl FnMut(usize, &Hash)) {
-        let (mut hash, mut level) = (leaf, 0);
-        complete(0, &hash);
+    pub fn push_with(&mut self, leaf: Hash, complete: impl FnMut(usize, &Hash)) {
+        self.push_subtree(0, leaf, complete);
+    }
+
+    /// Append the 2^level leaves of a subtree by its root: the size must be a multiple of them.
+    /// `complete` is told each subtree that is then complete, by level from `level`.
+    #[inline]
+    pub fn push_subtree(
+        &mut self,
+        from: usize,
+        root: Hash,
+        mut complete: impl FnMut(usize, &Hash),
+    ) {
+        debug_assert!(self.size.trailing_zeros() as usize >= from);
+        let (mut hash, mut level) = (root, from);
+        complete(level, &hash);
         while self.size >> level & 1 == 1 {
             hash = node_hash(&self.nodes[level], &hash);
             level += 1;
             complete(level, &hash);
         }
         self.nodes[level] = hash;
-        self.size += 1;
+        self.size += 1 << from;
     }
 
     /// Append leaves; `complete` is told the subtrees that they complete, level by level from 0:
@@ -95,11 +108,18 @@ impl Frontier {
     /// The root of the tree.
     #[must_use]
     pub fn root(&self) -> Hash {
+        self.root_with(None)
+    }
+
+    /// The root of this tree and of a smaller one to its right, by the root of that. The smaller
+    /// one has fewer leaves than the least of this tree's complete subtrees.
+    #[must_use]
+    pub fn root_with(&self, right: Option<Hash>) -> Hash {
         let mut hashes = self.hashes();
-        let Some(first) = hashes.next() else {
+        let Some(first) = right.or_else(|| hashes.next().copied()) else {
             return EMPTY_ROOT;
         };
-        hashes.fold(*first, |right, left| node_hash(left, &right))
+        hashes.fold(first, |right, left| node_hash(left, &right))
     }
 }
 
@@ -135,6 +155,23 @@ mod tests {
             assert!(Frontier::from_hashes(size as u64, &hashes).is_some_and(|f| f == frontier));
             frontier.push(*leaf);
         }
+    }
+
+    #[test]
+    fn subtrees_appended_by_their_roots_make_the_same_tree() {
+        let leaves: Vec<Hash> = (0..600u32).map(|n| leaf_hash(&n.to_le_bytes())).collect();
+        let mut by_roots = Frontier::default();
+        for part in leaves.chunks(64) {
+            for count in 1..part.len() {
+                let right = Some(tree_hash(&part[..count]));
+                let size = by_roots.size() as usize + count;
+                assert_eq!(by_roots.root_with(right), tree_hash(&leaves[..size]));
+            }
+            if part.len() == 64 {
+                by_roots.push_subtree(6, tree_hash(part), |_, _| ());
+            }
+        }
+        assert_eq!(by_roots.root(), tree_hash(&leaves[..576]));
     }
 
     #[test]

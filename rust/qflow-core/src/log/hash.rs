@@ -83,6 +83,11 @@ pub fn leaf_hashes<'a>(leaves: impl IntoIterator<Item = &'a [u8]>, out: &mut Vec
     qflow_sha::sha256_all(leaves, out);
 }
 
+/// SHA-256 of each message, in order, appended to `out`.
+pub fn sha256_all<'a>(messages: impl IntoIterator<Item = &'a [u8]>, out: &mut Vec<Hash>) {
+    qflow_sha::sha256_all(messages, out);
+}
+
 /// The hashes of the inner nodes over each two of these, in order. One that is left over is not
 /// looked at.
 pub(super) fn node_hashes(children: &[Hash]) -> Vec<Hash> {

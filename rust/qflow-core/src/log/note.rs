@@ -9,10 +9,11 @@ use super::hash::sha256;
 use crate::signature;
 
 /// Bytes of a note: what is longer is refused unread.
-const NOTE_BYTES_MAX: usize = 64 << 10;
+pub const NOTE_BYTES_MAX: usize = 128 << 10;
 /// Signature lines of a note.
 const SIGNATURES_MAX: usize = 100;
 const KEY_NAME_BYTES_MAX: usize = 255;
+/// The type of a plain Ed25519 signature: that of a log.
 const ED25519: u8 = 1;
 const DASH: &str = "\u{2014} ";
 
@@ -21,6 +22,8 @@ const DASH: &str = "\u{2014} ";
 pub enum KeyError {
     #[error("a verifier key is name+hash+key; this is not one")]
     Malformed,
+    #[error("a key of type {found:#04x}, here one of type {expected:#04x} is needed")]
+    Type { found: u8, expected: u8 },
     #[error("the name of a key is 1 to 255 bytes without spaces, control characters or plus signs")]
     Name,
     #[error("not an Ed25519 key, or a weak one")]
@@ -36,6 +39,8 @@ pub enum NoteError {
     Unsigned(String),
     #[error("the signature of {0} is not good")]
     Signature(String),
+    #[error("two signatures of {0}")]
+    Twice(String),
 }
 
 /// The public half of a log's key, as `name+hash+base64`.
@@ -44,37 +49,46 @@ pub struct VerifierKey {
     name: String,
     key: VerifyingKey,
     id: [u8; 4],
+    kind: u8,
 }
 
 impl VerifierKey {
     /// The key of this name. Refuses weak keys.
     pub fn new(name: &str, key: [u8; 32]) -> Result<Self, KeyError> {
-        if !is_key_name(name) {
-            return Err(KeyError::Name);
-        }
-        let parsed = signature::parse_key(&key).ok_or(KeyError::Weak)?;
-        let mut message = name.as_bytes().to_vec();
-        message.extend_from_slice(&[b'\n', ED25519]);
-        message.extend_from_slice(&key);
-        let [a, b, c, d, ..] = sha256(&message);
-        Ok(Self {
-            name: name.to_owned(),
-            key: parsed,
-            id: [a, b, c, d],
-        })
+        Self::of_type(ED25519, name, key)
     }
 
     /// Read the text form, strictly.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
+        Self::parse_type(ED25519, text)
+    }
+
+    pub(super) fn of_type(kind: u8, name: &str, key: [u8; 32]) -> Result<Self, KeyError> {
+        if !is_key_name(name) {
+            return Err(KeyError::Name);
+        }
+        let parsed = signature::parse_key(&key).ok_or(KeyError::Weak)?;
+        Ok(Self {
+            name: name.to_owned(),
+            key: parsed,
+            id: key_id(name, kind, &key),
+            kind,
+        })
+    }
+
+    pub(super) fn parse_type(kind: u8, text: &str) -> Result<Self, KeyError> {
         let mut parts = text.splitn(3, '+');
         let (Some(name), Some(_), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
             return Err(KeyError::Malformed);
         };
         let key = STANDARD.decode(key).map_err(|_| KeyError::Malformed)?;
-        let Some((&ED25519, key)) = key.split_first() else {
-            return Err(KeyError::Malformed);
-        };
-        let key = Self::new(name, key.try_into().map_err(|_| KeyError::Malformed)?)?;
+        let (&found, key) = key.split_first().ok_or(KeyError::Malformed)?;
+        if found != kind {
+            let expected = kind;
+            return Err(KeyError::Type { found, expected });
+        }
+        let key = key.try_into().map_err(|_| KeyError::Malformed)?;
+        let key = Self::of_type(kind, name, key)?;
         if key.to_string() == text {
             Ok(key)
         } else {
@@ -84,7 +98,7 @@ impl VerifierKey {
 
     /// Whether a signature is good, by the strict rules of `signature::verify`. The key was parsed,
     /// and found not to be weak, once for all heads.
-    fn accepts(&self, message: &[u8], signature: &[u8]) -> bool {
+    pub(super) fn accepts(&self, message: &[u8], signature: &[u8]) -> bool {
         let signature = Signature::from_slice(signature);
         signature.is_ok_and(|signature| self.key.verify_strict(message, &signature).is_ok())
     }
@@ -100,11 +114,23 @@ impl VerifierKey {
     pub fn id(&self) -> [u8; 4] {
         self.id
     }
+
+    /// The Ed25519 public key: two keys of other names and types may wrap the same.
+    #[must_use]
+    pub fn public(&self) -> &[u8; 32] {
+        self.key.as_bytes()
+    }
+}
+
+fn key_id(name: &str, kind: u8, key: &[u8]) -> [u8; 4] {
+    let message = [name.as_bytes(), &[b'\n', kind], key].concat();
+    let [a, b, c, d, ..] = sha256(&message);
+    [a, b, c, d]
 }
 
 impl fmt::Display for VerifierKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut key = vec![ED25519];
+        let mut key = vec![self.kind];
         key.extend_from_slice(self.key.as_bytes());
         write!(
             f,
@@ -154,30 +180,42 @@ impl<'a> Note<'a> {
 
     /// Check that this key signed the text. Signatures of keys that are not asked for do not count.
     pub fn verify(&self, key: &VerifierKey) -> Result<(), NoteError> {
-        let mut found = false;
+        match self.signature_of(key)? {
+            None => Err(NoteError::Unsigned(key.name.clone())),
+            Some(bytes) if key.accepts(self.text.as_bytes(), &bytes) => Ok(()),
+            Some(_) => Err(NoteError::Signature(key.name.clone())),
+        }
+    }
+
+    /// What the line of this key says, not checked yet. A key that signs twice is refused: which
+    /// of the two counts would be for each reader to choose.
+    pub(super) fn signature_of(&self, key: &VerifierKey) -> Result<Option<Vec<u8>>, NoteError> {
+        let mut found = None;
         for line in self.signatures.lines() {
             let (name, id, bytes) = signature_line(line)?;
             if name != key.name || id != key.id {
                 continue;
             }
-            if found || !key.accepts(self.text.as_bytes(), &bytes) {
-                return Err(NoteError::Signature(key.name.clone()));
+            if found.is_some() {
+                return Err(NoteError::Twice(key.name.clone()));
             }
-            found = true;
+            found = Some(bytes);
         }
-        if found {
-            Ok(())
-        } else {
-            Err(NoteError::Unsigned(key.name.clone()))
-        }
+        Ok(found)
+    }
+
+    /// Whether there is a line of the log of this note, by its first line, with this public key.
+    pub(super) fn is_of_log_with(&self, public: &[u8; 32]) -> bool {
+        let origin = self.text.split('\n').next().unwrap_or_default();
+        let own = (origin, key_id(origin, ED25519, public));
+        let mut lines = self.signatures.lines().map(signature_line);
+        lines.any(|line| line.is_ok_and(|(name, id, _)| (name, id) == own))
     }
 }
 
-/// The line by which a key signs a text.
-pub(super) fn write_signature(out: &mut String, key: &VerifierKey, signature: &[u8; 64]) {
-    let mut bytes = [0; 68];
-    bytes[..4].copy_from_slice(&key.id);
-    bytes[4..].copy_from_slice(signature);
+/// The line by which a key signs a text: what follows the key's id is given.
+pub(super) fn write_signature(out: &mut String, key: &VerifierKey, signature: &[u8]) {
+    let bytes = [&key.id, signature].concat();
     out.push_str(DASH);
     out.push_str(&key.name);
     out.push(' ');

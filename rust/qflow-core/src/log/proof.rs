@@ -83,7 +83,7 @@ pub fn verify_consistency(
 /// leaves that begins at leaf `index << level`.
 pub fn inclusion_proof<F>(index: u64, size: u64, node: &mut F) -> Result<Vec<Hash>, ProofError>
 where
-    F: FnMut(u32, u64) -> Option<Hash>,
+    F: FnMut(u32, u64) -> Option<Hash> + ?Sized,
 {
     check_index(index, size)?;
     let mut proof = Vec::new();
@@ -105,7 +105,7 @@ where
 /// Make a consistency proof. `node` as for `inclusion_proof`.
 pub fn consistency_proof<F>(first: u64, second: u64, node: &mut F) -> Result<Vec<Hash>, ProofError>
 where
-    F: FnMut(u32, u64) -> Option<Hash>,
+    F: FnMut(u32, u64) -> Option<Hash> + ?Sized,
 {
     check_sizes(first, second)?;
     let mut proof = Vec::new();
@@ -203,7 +203,7 @@ fn largest_power_below(length: u64) -> u64 {
 /// holds them.
 fn subtree<F>(start: u64, end: u64, node: &mut F) -> Result<Hash, ProofError>
 where
-    F: FnMut(u32, u64) -> Option<Hash>,
+    F: FnMut(u32, u64) -> Option<Hash> + ?Sized,
 {
     let (mut at, mut left) = (start, end - start);
     let mut parts = Vec::new();

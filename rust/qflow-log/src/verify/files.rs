@@ -1,30 +1,42 @@
 //! What lies in a log's folder: everything has a name that the log gives, or is a finding.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, TryLockError};
 use std::io;
 use std::path::Path;
 
-use qflow_core::log::{Checkpoint, Tile, TileKind, VerifierKey};
+use qflow_core::log::{Checkpoint, NOTE_BYTES_MAX, Tile, TileKind, VerifierKey};
 
 use super::Findings;
-use super::jobs::Partials;
+use super::compare::Partials;
 use crate::error::{LogError, Result};
+use crate::journal::{address, spot};
 use crate::lock::{is_lock_content, was_closed};
-use crate::publish::CHECKPOINT;
-use crate::segment::{list_segments, segment_path};
+use crate::open::{open_file, read_bounded};
+use crate::pruned::{PRUNED, PRUNED_NEW, Pruned};
+use crate::publish::{CHECKPOINT, WITNESSED};
+use crate::recover::log_id;
+use crate::segment::{SEGMENT_BYTES_MAX, list_segments, segment_path};
 use crate::tail::is_zero_from;
 
 /// Partial tiles that are looked at: the log keeps those of two published trees.
 const PARTIALS_MAX: usize = 4096;
 const DEPTH_MAX: usize = 8;
+/// More than a log writes into it.
+const LOCK_BYTES_MAX: usize = 4096;
 
 /// The files of a log before they are read.
 pub struct Files {
+    /// Those that the log keeps, ascending.
     pub segments: Vec<u32>,
+    pub lengths: BTreeMap<u32, u64>,
     pub bytes: u64,
+    /// Where the log begins.
+    pub pruned: Pruned,
     pub checkpoint: Vec<u8>,
     pub published: Option<Checkpoint>,
+    /// The head that witnesses cosigned, and its bytes.
+    pub witnessed: Option<(Vec<u8>, Checkpoint)>,
     /// A node holds the log, and may be writing.
     pub live: bool,
     /// The last writer closed the log: no write was cut.
@@ -40,20 +52,39 @@ pub struct Files {
 /// Look at a log's folder. An error when there is none.
 pub fn look(path: &Path, key: &VerifierKey) -> Result<Files> {
     let journal = path.join("journal");
-    let segments = list_segments(&journal)?;
+    let mut segments = list_segments(&journal)?;
+    let mut findings = Findings::default();
+    let pruned = Pruned::load(path, log_id(key)).unwrap_or_else(|error| {
+        findings.add(PRUNED, error.to_string());
+        Pruned::default()
+    });
+    // A crash in the middle of a pruning leaves some that are no part of the log any more.
+    segments.retain(|number| *number >= pruned.segment);
+    // What is longer than a segment can be is not read.
+    segments.retain(|number| {
+        let length = fs::metadata(segment_path(&journal, *number)).map_or(0, |found| found.len());
+        if length > SEGMENT_BYTES_MAX {
+            findings.add(spot(address(*number, 0)), "longer than a segment can be");
+        }
+        length <= SEGMENT_BYTES_MAX
+    });
     let mut files = Files {
         bytes: 0,
         segments,
+        lengths: BTreeMap::new(),
+        pruned,
         checkpoint: Vec::new(),
         published: None,
+        witnessed: None,
         live: is_held(path),
-        closed: fs::read(path.join("lock")).is_ok_and(|bytes| was_closed(&bytes)),
+        closed: read_lock(path).is_ok_and(|bytes| was_closed(&bytes)),
         partials: BTreeMap::new(),
         full: BTreeMap::new(),
-        findings: Findings::default(),
+        findings,
         partial_count: 0,
     };
     files.read_checkpoint(path, key);
+    files.read_witnessed(path, key);
     files.look_at_root(path)?;
     files.look_at_journal(&journal)?;
     files.look_at_tiles(path, &path.join("tile"), 0)?;
@@ -66,14 +97,18 @@ pub fn look(path: &Path, key: &VerifierKey) -> Result<Files> {
     Ok(files)
 }
 
+fn read_lock(path: &Path) -> io::Result<Vec<u8>> {
+    read_bounded(&path.join("lock"), LOCK_BYTES_MAX)
+}
+
 fn is_held(path: &Path) -> bool {
-    let held = File::open(path.join("lock")).map(|file| file.try_lock_shared());
+    let held = open_file(&path.join("lock")).map(|file| file.try_lock_shared());
     matches!(held, Ok(Err(TryLockError::WouldBlock)))
 }
 
 impl Files {
     fn read_checkpoint(&mut self, path: &Path, key: &VerifierKey) {
-        match fs::read(path.join(CHECKPOINT)) {
+        match read_bounded(&path.join(CHECKPOINT), NOTE_BYTES_MAX) {
             Ok(bytes) => self.checkpoint = bytes,
             Err(error) => return self.findings.add(CHECKPOINT, error.to_string()),
         }
@@ -83,13 +118,26 @@ impl Files {
         }
     }
 
+    fn read_witnessed(&mut self, path: &Path, key: &VerifierKey) {
+        let note = match read_bounded(&path.join(WITNESSED), NOTE_BYTES_MAX) {
+            Ok(note) => note,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            Err(error) => return self.findings.add(WITNESSED, error.to_string()),
+        };
+        match Checkpoint::parse(&note, key) {
+            Ok(head) => self.witnessed = Some((note, head)),
+            Err(error) => self.findings.add(WITNESSED, error.to_string()),
+        }
+    }
+
     fn look_at_root(&mut self, path: &Path) -> io::Result<()> {
         for entry in fs::read_dir(path)? {
             let name = entry?.file_name();
             match name.to_str() {
-                // The last is what a crash leaves of a publication.
-                Some("journal" | "tile" | CHECKPOINT | "checkpoint.new") => {}
-                Some("lock") if fs::read(path.join("lock")).is_ok_and(|b| is_lock_content(&b)) => {}
+                Some("journal" | "tile" | CHECKPOINT | WITNESSED | PRUNED) => {}
+                // What a crash leaves of a file that was to be renamed.
+                Some("checkpoint.new" | "witnessed.new" | PRUNED_NEW) => {}
+                Some("lock") if read_lock(path).is_ok_and(|b| is_lock_content(&b)) => {}
                 Some("lock") => self.findings.add("lock", "not what a log writes"),
                 _ => self
                     .findings
@@ -114,14 +162,19 @@ impl Files {
             } else if stem.is_some() && !self.live && !is_zero_file(&entry.path()) {
                 self.findings
                     .add(format!("journal/{name}"), "not zero, and never used");
-            } else if stem.is_none() {
-                self.bytes += entry.metadata()?.len();
+            } else if let Some(number) = number.filter(|number| *number >= self.pruned.segment)
+                && stem.is_none()
+            {
+                let length = entry.metadata()?.len();
+                self.lengths.insert(number, length);
+                self.bytes += length;
             }
         }
+        let first = self.pruned.segment;
         let gap = self
             .segments
             .iter()
-            .zip(0u32..)
+            .zip(first..)
             .find(|(number, due)| *number != due);
         if let Some((_, due)) = gap {
             self.findings.add(format!("journal/{due:010}"), "missing");
@@ -157,7 +210,9 @@ impl Files {
     }
 
     fn take(&mut self, tile: Tile, name: String) {
-        if tile.width == 256 {
+        if tile.kind == TileKind::Entries && tile.index < self.pruned.first_bundle() {
+            // Of what was pruned, and still to be deleted.
+        } else if tile.width == 256 {
             let last = self.full.entry(tile.kind).or_default();
             *last = tile.index.max(*last);
         } else if self.partial_count < PARTIALS_MAX {
@@ -174,9 +229,12 @@ impl Files {
 }
 
 fn is_zero_file(path: &Path) -> bool {
-    let Ok(file) = File::open(path) else {
-        return true;
-    };
-    let bytes = file.metadata().map_or(0, |metadata| metadata.len());
-    is_zero_from(&file, 0, bytes).unwrap_or(false)
+    match open_file(path).and_then(|file| Ok((file.metadata()?.len(), file))) {
+        Ok((bytes, file)) if bytes <= SEGMENT_BYTES_MAX => {
+            is_zero_from(&file, 0, bytes).unwrap_or(false)
+        }
+        Ok(_) => false,
+        // It is in place by now.
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
 }
