@@ -6,8 +6,10 @@ use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use qflow_core::chain::{self, Record, RecordError, RecordView};
 use qflow_core::encoding::{self, BLOCK_BYTES_MAX, Reader, Writer};
+use qflow_core::sealing::{self, Place};
 
 use crate::encoding::{Cid, read, write};
+use crate::sealing::SealingKey;
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(encode_records, module)?)?;
@@ -29,6 +31,9 @@ fn refused(error: RecordError) -> PyErr {
 }
 
 #[pyfunction]
+#[pyo3(signature = (
+    chain, seq, prev, flow, at, actor, node, subnet, epoch, facts, sealing=None
+))]
 #[allow(clippy::too_many_arguments)] // one argument for each field that the facts share
 fn encode_records<'py>(
     py: Python<'py>,
@@ -42,13 +47,21 @@ fn encode_records<'py>(
     subnet: &str,
     epoch: u64,
     facts: Vec<Fact<'py>>,
+    sealing: Option<&SealingKey>,
 ) -> PyResult<Encoded<'py>> {
     let (records, blocks) = (PyList::empty(py), PyList::empty(py));
     let (mut meta, mut seq, mut prev) = (Writer::with_capacity(128), seq, prev);
     for (kind, step, attempt, payload, said) in &facts {
+        let place = Place {
+            subnet,
+            chain: &chain,
+            seq,
+            epoch,
+            prev: &prev,
+        };
         let cid = payload
             .as_ref()
-            .map(|payload| block(&blocks, payload))
+            .map(|payload| block(&blocks, payload, sealing, &place))
             .transpose()?;
         meta.clear();
         write(&mut meta, said, 1)?;
@@ -76,8 +89,13 @@ fn encode_records<'py>(
     Ok((records, blocks, PyBytes::new(py, &prev)))
 }
 
-/// Encode a payload and add it to the blocks.
-fn block(blocks: &Bound<'_, PyList>, payload: &Bound<'_, PyTuple>) -> PyResult<encoding::CidBytes> {
+/// Encode a payload, seal it if there is a key, and add it to the blocks.
+fn block(
+    blocks: &Bound<'_, PyList>,
+    payload: &Bound<'_, PyTuple>,
+    sealing: Option<&SealingKey>,
+    place: &Place<'_>,
+) -> PyResult<encoding::CidBytes> {
     let py = blocks.py();
     let (value,) = payload.extract::<(Bound<'_, PyAny>,)>()?;
     let mut data = Writer::with_capacity(256);
@@ -89,8 +107,14 @@ fn block(blocks: &Bound<'_, PyList>, payload: &Bound<'_, PyTuple>) -> PyResult<e
         );
         return Err(PyValueError::new_err(what));
     }
-    let cid = encoding::block_cid(data.as_slice());
-    blocks.append((PyBytes::new(py, &cid), PyBytes::new(py, data.as_slice())))?;
+    let Some(key) = sealing else {
+        let cid = encoding::block_cid(data.as_slice());
+        blocks.append((PyBytes::new(py, &cid), PyBytes::new(py, data.as_slice())))?;
+        return Ok(cid);
+    };
+    let sealed = sealing::seal_payload(&key.sealer, key.number, place, data.as_slice());
+    let cid = encoding::raw_cid(&sealed);
+    blocks.append((PyBytes::new(py, &cid), PyBytes::new(py, &sealed)))?;
     Ok(cid)
 }
 

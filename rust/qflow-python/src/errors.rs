@@ -6,3 +6,4 @@ pyo3::import_exception!(qflow.errors, LockedError);
 pyo3::import_exception!(qflow.errors, PoisonedError);
 pyo3::import_exception!(qflow.errors, BusyError);
 pyo3::import_exception!(qflow.errors, CorruptError);
+pyo3::import_exception!(qflow.errors, VerificationError);

@@ -5,9 +5,16 @@ use pyo3::prelude::*;
 mod chain;
 mod encoding;
 mod errors;
+mod export;
 mod expression;
+mod index;
 mod log;
+mod proof;
+mod rows;
+mod sealing;
 mod signature;
+mod tree;
+mod verify;
 
 /// The Rust half of Qflow.
 #[pymodule]
@@ -15,7 +22,14 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     encoding::register(module)?;
     chain::register(module)?;
+    rows::register(module)?;
+    sealing::register(module)?;
     signature::register(module)?;
+    export::register(module)?;
     expression::register(module)?;
-    log::register(module)
+    index::register(module)?;
+    log::register(module)?;
+    proof::register(module)?;
+    tree::register(module)?;
+    verify::register(module)
 }

@@ -6,33 +6,35 @@ use std::path::PathBuf;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::pybacked::PyBackedStr;
+use pyo3::types::PyBytes;
+use qflow_core::chain::Live;
 use qflow_core::log::Signer;
-use qflow_log::{Log, LogError, LogReader, Options, Report, Scan};
+use qflow_log::{Log, LogError, LogReader, Options, Scan};
 
 use crate::errors;
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PyLog>()?;
     module.add_class::<PyLogReader>()?;
-    module.add_function(wrap_pyfunction!(verify_log, module)?)?;
     module.add_function(wrap_pyfunction!(generate_vkey, module)?)
 }
 
-fn raised(error: LogError) -> PyErr {
+pub fn raised(error: LogError) -> PyErr {
     let text = error.to_string();
     match error {
         LogError::Locked => errors::LockedError::new_err(text),
         LogError::Poisoned(_) => errors::PoisonedError::new_err(text),
         LogError::Busy(_) => errors::BusyError::new_err(text),
         LogError::Corrupt(_) => errors::CorruptError::new_err(text),
+        LogError::Unproven(_) => errors::VerificationError::new_err(text),
         LogError::Invalid(_) => PyValueError::new_err(text),
         LogError::Closed => errors::LogError::new_err(text),
         LogError::Io(error) => error.into(),
     }
 }
 
-fn seed(bytes: &[u8]) -> PyResult<[u8; 32]> {
+pub fn seed(bytes: &[u8]) -> PyResult<[u8; 32]> {
     bytes
         .try_into()
         .map_err(|_| PyValueError::new_err("a seed has 32 bytes"))
@@ -47,6 +49,15 @@ struct PyLog {
 type Bytes<'py> = Bound<'py, PyBytes>;
 type Records<'py> = Vec<(u64, u64, Bytes<'py>)>;
 type Blocks<'py> = Vec<(Bytes<'py>, u64, usize)>;
+type Chains<'py> = Vec<(Bytes<'py>, u64, Bytes<'py>)>;
+
+fn chains<'py>(py: Python<'py>, live: &[Live]) -> Chains<'py> {
+    let chain = |one: &Live| {
+        let (chain, hash) = (PyBytes::new(py, &one.chain), PyBytes::new(py, &one.hash));
+        (chain, one.next, hash)
+    };
+    live.iter().map(chain).collect()
+}
 
 impl PyLog {
     /// The log, unless this process is a fork of the one that opened it: it has the files but not
@@ -174,9 +185,52 @@ impl PyLog {
         Ok(PyBytes::new(py, &data))
     }
 
+    fn read_many<'py>(&self, py: Python<'py>, addresses: Vec<u64>) -> PyResult<Vec<Bytes<'py>>> {
+        let log = self.log()?;
+        let found = py.detach(|| log.read_many(&addresses)).map_err(raised)?;
+        Ok(found.iter().map(|data| PyBytes::new(py, data)).collect())
+    }
+
     fn publish(&self, py: Python<'_>) -> PyResult<()> {
         let log = self.log()?;
         py.detach(|| log.publish()).map_err(raised)
+    }
+
+    fn save_witnessed(&self, py: Python<'_>, note: PyBackedStr) -> PyResult<()> {
+        let log = self.log()?;
+        py.detach(|| log.save_witnessed(note.as_bytes()))
+            .map_err(raised)
+    }
+
+    #[getter]
+    fn first(&self, py: Python<'_>) -> PyResult<u64> {
+        let log = self.log()?;
+        let (first, _) = py.detach(|| log.beginning()).map_err(raised)?;
+        Ok(first)
+    }
+
+    #[getter]
+    fn carried<'py>(&self, py: Python<'py>) -> PyResult<Chains<'py>> {
+        let log = self.log()?;
+        let (_, live) = py.detach(|| log.beginning()).map_err(raised)?;
+        Ok(chains(py, &live))
+    }
+
+    #[getter]
+    fn segments(&self, py: Python<'_>) -> PyResult<Vec<(u32, u64, u64)>> {
+        let log = self.log()?;
+        py.detach(|| log.segments()).map_err(raised)
+    }
+
+    fn survey<'py>(&self, py: Python<'py>, segment: u32) -> PyResult<Chains<'py>> {
+        let log = self.log()?;
+        let live = py.detach(|| log.survey(segment)).map_err(raised)?;
+        Ok(chains(py, &live))
+    }
+
+    fn prune(&self, py: Python<'_>, record: u64) -> PyResult<u64> {
+        let log = self.log()?;
+        py.detach(|| log.prune(record)).map_err(raised)
     }
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {
@@ -229,6 +283,18 @@ impl PyLogReader {
     }
 
     #[getter]
+    fn first(&self, py: Python<'_>) -> PyResult<u64> {
+        let (first, _) = py.detach(|| self.0.beginning()).map_err(raised)?;
+        Ok(first)
+    }
+
+    #[getter]
+    fn carried<'py>(&self, py: Python<'py>) -> PyResult<Chains<'py>> {
+        let (_, live) = py.detach(|| self.0.beginning()).map_err(raised)?;
+        Ok(chains(py, &live))
+    }
+
+    #[getter]
     fn head(&self, py: Python<'_>) -> PyResult<String> {
         py.detach(|| self.0.head()).map_err(raised)
     }
@@ -249,52 +315,9 @@ impl PyLogReader {
         let data = py.detach(|| self.0.read(address)).map_err(raised)?;
         Ok(PyBytes::new(py, &data))
     }
-}
 
-#[pyfunction]
-#[pyo3(signature = (path, vkey, progress=None))]
-fn verify_log<'py>(
-    py: Python<'py>,
-    path: PathBuf,
-    vkey: &str,
-    progress: Option<Py<PyAny>>,
-) -> PyResult<Bound<'py, PyDict>> {
-    let mut failed = None;
-    let report = py.detach(|| {
-        qflow_log::verify_log(&path, vkey, &mut |done, total| {
-            let Some(progress) = &progress else {
-                return true;
-            };
-            let called = Python::attach(|py| progress.call1(py, (done, total)).map(drop));
-            failed = called.err();
-            failed.is_none()
-        })
-    });
-    match (failed, report) {
-        (Some(error), _) => Err(error),
-        (None, report) => report_dict(py, &report.map_err(raised)?),
+    fn read_many<'py>(&self, py: Python<'py>, addresses: Vec<u64>) -> PyResult<Vec<Bytes<'py>>> {
+        let found = py.detach(|| self.0.read_many(&addresses)).map_err(raised)?;
+        Ok(found.iter().map(|data| PyBytes::new(py, data)).collect())
     }
-}
-
-fn report_dict<'py>(py: Python<'py>, report: &Report) -> PyResult<Bound<'py, PyDict>> {
-    let mut findings = Vec::with_capacity(report.findings.len());
-    for finding in &report.findings {
-        let one = PyDict::new(py);
-        one.set_item("where", &finding.at)?;
-        one.set_item("what", &finding.what)?;
-        findings.push(one);
-    }
-    let dict = PyDict::new(py);
-    dict.set_item("size", report.size)?;
-    dict.set_item("root", PyBytes::new(py, &report.root))?;
-    dict.set_item("chains", report.chains)?;
-    dict.set_item("heads", report.heads)?;
-    dict.set_item("blocks", report.blocks)?;
-    dict.set_item("absent", report.absent)?;
-    dict.set_item("published", report.published)?;
-    dict.set_item("torn_bytes", report.torn_bytes)?;
-    dict.set_item("bytes", report.bytes)?;
-    dict.set_item("findings", findings)?;
-    dict.set_item("more_findings", report.more)?;
-    Ok(dict)
 }
