@@ -4,20 +4,55 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
 __all__ = [
+    "Batch",
     "Cid",
     "Expression",
+    "Filter",
+    "Fold",
     "Log",
     "LogReader",
+    "Policy",
+    "Scan",
+    "SealingKey",
+    "Tree",
+    "WRAPPED_BYTES",
+    "WrappingKey",
     "__version__",
+    "check_receipt",
+    "check_rows",
     "cid_of",
+    "consistency_proof",
+    "cosign",
+    "cosigned_at",
     "decode",
     "decode_record",
+    "digest_file",
     "encode",
     "encode_records",
+    "extend_span",
+    "format_add_checkpoint",
     "generate_vkey",
+    "generate_witness_vkey",
+    "inclusion_proof",
+    "make_receipt",
+    "pack_run",
+    "parse_add_checkpoint",
+    "parse_checkpoint",
+    "peek_checkpoint",
     "record_hash",
+    "sealed_with",
+    "select_chunks",
+    "spread",
+    "spread_names",
+    "unpack_addresses",
+    "unpack_execution",
+    "unpack_run",
+    "verify_consistency",
+    "verify_hmacs",
+    "verify_inclusion",
     "verify_log",
     "verify_signature",
+    "verify_signatures",
 ]
 
 __version__: str
@@ -65,6 +100,51 @@ def decode(data: bytes) -> Any:
 def cid_of(data: bytes, codec: str = "dag-cbor") -> Cid:
     """Give the CID of a block by sha2-256. `codec` is `dag-cbor` or `raw`."""
 
+# Sealing, as docs/formats/sealed-payload.md has it.
+
+WRAPPED_BYTES: int
+"""Of a wrapped data key."""
+
+@final
+class SealingKey:
+    """A data key: what it seals, it alone unseals. `repr` shows its number, never the key."""
+
+    def __new__(cls, number: int, key: bytes) -> SealingKey:
+        """Take 32 bytes as key `number`. Raises ValueError for another length."""
+
+    @property
+    def number(self) -> int:
+        """The number of the key in the keyring that it is from."""
+
+    def seal(
+        self, text: bytes, *, subnet: str, chain: bytes, seq: int, epoch: int, prev: bytes
+    ) -> bytes:
+        """Seal the payload of the record at this place. Equal things give equal bytes."""
+
+    def unseal(
+        self, block: bytes, *, subnet: str, chain: bytes, seq: int, epoch: int, prev: bytes
+    ) -> bytes:
+        """Give what was sealed. Raises VerificationError: another key or place, or changed."""
+
+@final
+class WrappingKey:
+    """The key of a node's keyring, derived from the node's private key. `repr` never shows it."""
+
+    def __new__(cls, seed: bytes) -> WrappingKey:
+        """Derive it from the 32 bytes of an Ed25519 private key. Raises ValueError."""
+
+    def wrap(self, number: int, epoch: int, key: bytes) -> bytes:
+        """Wrap the 32 bytes of data key `number`: WRAPPED_BYTES bytes, always the same."""
+
+    def unwrap(self, number: int, epoch: int, wrapped: bytes) -> SealingKey:
+        """Give data key `number`. Raises VerificationError: of another node, or changed."""
+
+def sealed_with(block: bytes) -> int:
+    """Give the number of the key that a block is sealed with.
+
+    Raises VerificationError for anything that is not a sealed payload.
+    """
+
 # Records, as docs/formats/record.md has them.
 
 def encode_records(
@@ -78,14 +158,16 @@ def encode_records(
     subnet: str,
     epoch: int,
     facts: Sequence[tuple[str, str | None, int | None, tuple[Any] | None, Mapping[str, Any]]],
+    sealing: SealingKey | None = None,
 ) -> tuple[list[bytes], list[tuple[bytes, bytes]], bytes]:
     """Write facts as the next records of a chain.
 
     `chain` has 16 bytes, `prev` the 32 of the hash of the record before (zeros for the first),
     `seq` is the number of the first record, `at` UTC milliseconds. A fact is (type, step, attempt,
-    payload in a 1-tuple or None, meta). Gives the records, the blocks of their payloads as (CID,
-    data), and the hash of the last record. Nothing is stored. Raises ValueError when a record would
-    have more than 8,000 bytes or a payload more than 1 MiB, and as `encode` does.
+    payload in a 1-tuple or None, meta). With a `sealing` key payloads are sealed blocks. Gives the
+    records, the blocks of their payloads as (CID, data), and the hash of the last record. Nothing
+    is stored. Raises ValueError when a record would have more than 8,000 bytes or a payload more
+    than 1 MiB, and as `encode` does.
     """
 
 def decode_record(data: bytes) -> dict[str, Any]:
@@ -106,6 +188,51 @@ def verify_signature(public_key: bytes, message: bytes, signature: bytes) -> boo
     False, and no error, for keys and signatures of the wrong length, keys of small order, and
     encodings that are not canonical.
     """
+
+def verify_signatures(
+    keys: Sequence[bytes], messages: Sequence[bytes], signatures: Sequence[bytes]
+) -> list[bool]:
+    """Answer for each signature, in order, what `verify_signature` answers: never more.
+
+    On all cores, with the GIL released. No batch equation is used: it would accept what the strict
+    rules refuse, and each signature would have to be verified once more. Fastest when signatures
+    of one key stand together. At most 2**20 at once; raises ValueError for more, and for
+    sequences that are not of one length.
+    """
+
+def verify_hmacs(
+    keys: Sequence[bytes],
+    messages: Sequence[bytes],
+    tags: Sequence[bytes],
+    *,
+    tag_bytes: int = 32,
+) -> list[bool]:
+    """Answer for each tag, in order, whether it is the HMAC-SHA-256 (RFC 2104) of its message.
+
+    Compared in constant time, on all cores, with the GIL released. A key of less than 16 bytes
+    proves nothing: False. `tag_bytes` (16 to 32) is the length that the receiver asks for; a tag of
+    another length is False. Bounds and errors as `verify_signatures`.
+    """
+
+# The tree over records that are at hand
+
+@final
+class Tree:
+    """The RFC 6962 tree of records as they are read, in memory that does not grow."""
+
+    def __new__(cls) -> Tree:
+        """Make the tree of no records."""
+
+    @property
+    def size(self) -> int:
+        """How many records it has."""
+
+    @property
+    def root(self) -> bytes:
+        """The root over them, 32 bytes."""
+
+    def extend(self, records: Sequence[bytes]) -> None:
+        """Add the bytes of the next records. Releases the GIL."""
 
 # Expressions, as docs/decisions/0002-expressions-by-jaq-with-fuel.md has them.
 
@@ -131,6 +258,189 @@ class Expression:
         refusal, is the same on every machine. Objects have their keys in order. What comes out may
         share parts with what went in; neither may be changed after. Raises ExpressionError.
         """
+
+# Queries
+
+@final
+class Filter:
+    """What a query asks for, compared with records. Immutable; may be used by several threads.
+
+    In names `*` stands for any characters or none, `[*]` for a star. A flow is named by
+    `namespace/name/version`, `namespace/name` or `name`, and there `*` stays within its part.
+    `since` is inclusive, `until` exclusive (UTC ms). All words of `text` must stand in the flow,
+    type, step, actor, node or the texts of `meta`.
+    """
+
+    def __new__(
+        cls,
+        *,
+        chain: bytes | None = None,
+        flow: str | None = None,
+        type: str | None = None,
+        actor: str | None = None,
+        node: str | None = None,
+        subnet: str | None = None,
+        since: int | None = None,
+        until: int | None = None,
+        text: str | None = None,
+    ) -> Filter:
+        """What is None asks for nothing. Raises ValueError for a text of no or of 33 words."""
+
+    def matches(self, data: bytes) -> bool:
+        """Answer whether a record is asked for. Raises ValueError when it is no record."""
+
+    def select(self, records: Sequence[bytes]) -> list[int]:
+        """Give the places of the records that are asked for. Raises ValueError, which says which
+        is no record."""
+
+    @property
+    def words(self) -> list[str]:
+        """What the index has of the words of `text`."""
+
+    def asks(self, field: str) -> bool:
+        """Answer whether a field (`f`, `t`, `a`, `n`, `s`: as in `Batch.names`) is asked for."""
+
+    def exact(self, field: str) -> str | None:
+        """Give the one value that a field may have; None when it is a pattern or not asked for."""
+
+    def terms(self, field: str, names: Sequence[str]) -> list[str]:
+        """Give the terms of those values of a field that are asked for."""
+
+# The index: docs/decisions/0013-the-record-index.md. Rows are bytes under a checksum of their key
+# and content; what cannot be unpacked raises ValueError.
+
+@final
+class Fold:
+    """The fold of a log: frames in, in order, and the rows that they change out."""
+
+    def __new__(cls) -> Fold: ...
+    def prime(self, records: Sequence[tuple[int, int, bytes]]) -> None:
+        """Take the records of the chunk that is not full, which the index has already."""
+
+    def fold(
+        self,
+        records: Sequence[tuple[int, int, bytes]],
+        blocks: Sequence[tuple[bytes, int, int]],
+    ) -> Batch:
+        """Take the next frames, as `Log.scan` gives them. Releases the GIL.
+
+        Raises CorruptError, which names the record, when the log contradicts itself; the fold is
+        of no use then.
+        """
+
+@final
+class Batch:
+    """What some frames change. Chains that begin with an execution here are begun, the others
+    continued."""
+
+    @property
+    def first(self) -> int | None:
+        """The index of the first record."""
+
+    @property
+    def records(self) -> int:
+        """How many there are."""
+
+    @property
+    def last(self) -> tuple[int, bytes] | None:
+        """The address and the hash of the last record."""
+
+    @property
+    def tail(self) -> bytes:
+        """The addresses of the records of the chunk that is not full, packed."""
+
+    @property
+    def elsewhere(self) -> list[bytes]:
+        """The CIDs of payloads that are not in these frames."""
+
+    def place(self, payloads: Sequence[int | None]) -> None:
+        """Say where those are. To be called before `runs` and `facts`."""
+
+    @property
+    def continued(self) -> list[bytes]:
+        """The chains that go on, in the order of `changed` and `facts`."""
+
+    def begun(self) -> list[tuple[bytes, str, str, bytes]]:
+        """New executions: (id, flow, status, packed row)."""
+
+    def changed(
+        self, known: Sequence[tuple[str, str, bytes] | None]
+    ) -> list[tuple[bytes, str, str, bytes] | None]:
+        """The executions that go on, from how they stood: (flow, status, packed row).
+
+        None where the chain is no execution. Raises CorruptError when the records do not follow,
+        ValueError when a row is damaged.
+        """
+
+    def facts(self) -> list[tuple[bytes, int, int, int, list[tuple[int, int, int | None]]]]:
+        """Of each chain that goes on: (chain, number of its first record here, that one's place
+        in the log, number of the last, records about schedules as (index, address, address of the
+        payload))."""
+
+    def runs(self) -> list[tuple[bytes, int, bytes]]:
+        """The places of each chain's records: (chain, number of the first, packed)."""
+
+    @property
+    def blocks(self) -> list[tuple[bytes, int, int]]:
+        """Blocks that are to be found by their CID: (CID, address, length)."""
+
+    @property
+    def chunks(self) -> list[tuple[int, bytes, str, tuple[int, int]]]:
+        """Chunks of 256 records that became full: (number, packed addresses, terms with spaces
+        between, (least and greatest `at` of them))."""
+
+    @property
+    def tallies(self) -> list[tuple[str, int, int]]:
+        """Of each term of those chunks: in how many it is, and the `spread` of their numbers."""
+
+    @property
+    def names(self) -> list[tuple[str, str, int]]:
+        """The values of fields in those chunks: (field, value, a number whose exclusive or over
+        all values says which there are). Fields: flow, type, actor, node, subnet by a letter."""
+
+def pack_run(
+    chain: bytes, first_seq: int, places: Sequence[tuple[int, int, int | None]]
+) -> bytes:
+    """Pack places of consecutive records of a chain: (index, address, address of the payload)."""
+
+def unpack_run(
+    chain: bytes, first_seq: int, row: bytes
+) -> list[tuple[int, int, int, int | None]]:
+    """Give (seq, index, address, address of the payload) of each. Raises ValueError."""
+
+def unpack_addresses(number: int, row: bytes) -> tuple[int, list[int]]:
+    """Give the first index and the addresses of a chunk's records. Raises ValueError."""
+
+def extend_span(
+    number: int, row: bytes | None, chunk: int, times: Sequence[tuple[int, int]]
+) -> bytes:
+    """Add the times of chunks, from `chunk` on, to a span of 256. Raises ValueError."""
+
+def select_chunks(
+    rows: Sequence[tuple[int, bytes]],
+    first: int,
+    end: int,
+    since: int | None = None,
+    until: int | None = None,
+) -> list[int]:
+    """Give the chunks from `first` to before `end` that may hold records of a time.
+
+    `rows` are all spans, in order. Raises ValueError when one is damaged or a chunk is missing.
+    """
+
+def spread(numbers: Sequence[int]) -> int:
+    """Give the exclusive or of the numbers, each spread over 63 bits."""
+
+def spread_names(field: str, names: Sequence[str]) -> int:
+    """Give the exclusive or of the numbers of values of a field, as `Batch.names` has them."""
+
+def unpack_execution(
+    id: bytes, flow: str, status: str, row: bytes
+) -> tuple[str | None, str, int, int, int, int | None, int | None, list[str]]:
+    """Give parent, definition, started_at, updated_at, seq, snapshot_seq, wake_at, listens.
+
+    Raises ValueError unless the row is of this id, flow and status.
+    """
 
 # The durable log: docs/formats/log.md
 
@@ -211,6 +521,9 @@ class Log:
     ) -> tuple[list[tuple[int, int, bytes]], list[tuple[bytes, int, int]], int]:
         """Read durable commits from an address on, 0 being the beginning.
 
+        Of a pruned log the beginning is the first record that is kept: index `first`. An address
+        before it raises ValueError, as `read` does there.
+
         Gives records as (index, address, data), blocks as (CID, address, length of the data), and
         the address to go on from, which is the same when there is no more. Reads whole commits:
         at least one, and no more after `bytes_max` bytes. Raises CorruptError.
@@ -222,11 +535,61 @@ class Log:
         Raises CorruptError, ValueError when nothing durable can be there.
         """
 
+    def read_many(self, addresses: Sequence[int]) -> list[bytes]:
+        """Read records at addresses that ascend, as `read` does each; faster for neighbours."""
+
     def publish(self) -> None:
         """Write the tiles and the `checkpoint` file of the present head, for others to read.
 
         Happens by itself within a second or so of a commit. Raises CorruptError, and the log takes
         no more writes, when the checkpoint is not the one that this log wrote.
+        """
+
+    def save_witnessed(self, note: str) -> None:
+        """Keep a signed head with its cosignatures as the `witnessed` file, for receipts.
+
+        Its tiles are published before. Durable on return; a crash leaves the one before or this
+        one, whole. The cosignatures are not looked at. Raises VerificationError, and changes
+        nothing, when the head is malformed, not signed by this log, of more records than are
+        durable, of another history than this log's, or smaller than the one that was saved.
+        """
+
+    @property
+    def first(self) -> int:
+        """Index of the first record that is kept: 0 unless the log was pruned.
+
+        `scan(0)` begins there; what an index knows of places before is of no use any more. Indices,
+        the tree and its proofs are as before: all hash tiles stay.
+        """
+
+    @property
+    def carried(self) -> list[tuple[bytes, int, bytes]]:
+        """The chains that go on from before `first`, by id: (chain, number due, hash before it).
+
+        A chain of the log begins with number 0, or is one of these and goes on with that number
+        and that `prev`. Raises CorruptError when the record of the pruning cannot be read.
+        """
+
+    @property
+    def segments(self) -> list[tuple[int, int, int]]:
+        """The journal files in use: (number, index of the first record, bytes of the file)."""
+
+    def survey(self, segment: int) -> list[tuple[bytes, int, bytes]]:
+        """Give the chains that go on across the beginning of a segment, as `carried` does.
+
+        What the record of a pruning has to name. Reads all that is before, a few million records a
+        second, publishes, and makes the hash tiles below good. Raises ValueError for the first
+        segment and others that are not in use, CorruptError.
+        """
+
+    def prune(self, record: int) -> int:
+        """Delete the journal and the entry bundles before the cut that a durable record names.
+
+        `record` is the index of a record of type `q.qflow.history.pruned.v1` as docs/formats/log.md
+        has it: its segment and minimum index, a head of this log from its time, and exactly the
+        chains that `survey` finds. Otherwise raises ValueError, and nothing was changed. On return
+        the log begins there, durably; a crash before leaves the whole log or the one that begins
+        there, and the next opening deletes what is left. Gives the bytes of the journal that went.
         """
 
     def close(self) -> None:
@@ -250,6 +613,14 @@ class LogReader:
     def head(self) -> str:
         """The head of the last whole commit; its signature was not verified. Empty when none."""
 
+    @property
+    def first(self) -> int:
+        """Index of the first record that is kept, as `Log.first`."""
+
+    @property
+    def carried(self) -> list[tuple[bytes, int, bytes]]:
+        """The chains that go on from before `first`, as `Log.carried`."""
+
     def scan(
         self, address: int, bytes_max: int
     ) -> tuple[list[tuple[int, int, bytes]], list[tuple[bytes, int, int]], int]:
@@ -258,16 +629,260 @@ class LogReader:
     def read(self, address: int) -> bytes:
         """Read a record or block as `Log.read` does."""
 
-def verify_log(
-    path: str, vkey: str, progress: Callable[[int, int], object] | None = None
-) -> dict[str, Any]:
-    """Verify every byte of a log from its files and its public key. Changes nothing.
+    def read_many(self, addresses: Sequence[int]) -> list[bytes]:
+        """Read records as `Log.read_many` does."""
 
-    Gives `size`, `root`, `chains`, `heads` (commits), `blocks`, `absent` (payloads that are not in
-    the commit of the record which names them), `published` (size of the published tree),
-    `torn_bytes` (of a commit that a crash cut, never acknowledged), `bytes`, `findings` (a list of
-    {"where", "what"}; empty means that all was proven; at most 1,000) and `more_findings` (how many
-    beyond). `progress` is called with the bytes that are done and all of them; what it raises ends
-    the run. Raises ValueError for a malformed key, OSError and CorruptError only when there is no
-    log to read.
+def verify_log(
+    path: str,
+    vkey: str,
+    progress: Callable[[int, int], object] | None = None,
+    *,
+    known: Sequence[int] = (),
+    state: tuple[bytes, bytes] | None = None,
+    keep: bool = False,
+) -> dict[str, Any]:
+    """Verify every byte of a log from its files and its public key, on all cores. Changes nothing.
+
+    Memory is that of the pieces that are looked at and of the chains that have not ended, whatever
+    the size. `known` are sizes at which the root is wanted. `state` is what an earlier run left,
+    and the signed head at which it ended: what that run verified is not read again; where the state
+    is of no use all is read, and `whole` says why. `keep` asks for a state.
+
+    Gives `size`, `root`, `first` (index of the first record that is kept), `started` (records that
+    were verified before and not read), `whole`, `chains`, `heads` (commits), `blocks`, `absent`
+    (payloads that are not in the commit of the record which names them), `published` (size of the
+    published tree), `torn_bytes` (of a commit that a crash cut, never acknowledged), `bytes` (that
+    were read), `head` (of the last commit; empty when there is none), `roots` (by size, as far as
+    the log reaches), `witnessed` (the cosigned head that lies there, or None), `state` (None when
+    not asked for, and with findings), `findings` (a list of {"where", "what"}; empty means that all
+    was proven; at most 1,000) and `more_findings` (how many beyond). `progress` is called with the
+    bytes that are done and all of them; what it raises ends the run. Raises ValueError for a
+    malformed key, OSError and CorruptError only when there is no log to read.
+    """
+
+# Proofs of RFC 6962, as docs/formats/receipt.md has them. Hashes are 32 bytes each.
+
+def verify_inclusion(
+    index: int, size: int, leaf: bytes, proof: Sequence[bytes], root: bytes
+) -> None:
+    """Check that a leaf is at `index` of the tree of `size` leaves with this root.
+
+    Raises VerificationError when it is not proven, also for a proof of more than 63 hashes or a
+    hash of another length.
+    """
+
+def verify_consistency(
+    first: int, second: int, proof: Sequence[bytes], first_root: bytes, second_root: bytes
+) -> None:
+    """Check that the tree of `second` leaves begins with the tree of `first`, at least one.
+
+    Raises VerificationError as `verify_inclusion` does.
+    """
+
+def inclusion_proof(path: str, index: int, size: int) -> list[bytes]:
+    """Prove, from the tiles in a log's folder, that record `index` is in the tree of `size`.
+
+    Reads a few files of 8 KiB, beside a running node too. Checked against the root of the published
+    head before it is given. Raises ValueError when `size` is more than is published or `index` not
+    below it, CorruptError, which names the tile, when one is damaged or missing, and OSError.
+    """
+
+def consistency_proof(path: str, first: int, second: int) -> list[bytes]:
+    """Prove that the tree of `second` records begins with that of `first`; empty when that is 0.
+
+    Otherwise as `inclusion_proof`.
+    """
+
+def make_receipt(path: str, index: int, *, head: bytes | None = None) -> bytes:
+    """Give record `index` of the log in a folder with all that proves it (C2SP tlog-proof).
+
+    `head` is a signed head of the log; without one the `witnessed` file serves when it covers the
+    record, and else the published `checkpoint`. The proof was checked against the head's root, the
+    head's signature was not: there is no key here. Raises as `inclusion_proof` does, and
+    VerificationError when `head` is not of this log's history.
+    """
+
+def check_receipt(data: bytes, vkey: str, policy: Policy | None = None) -> dict[str, Any]:
+    """Check a receipt with nothing but the log's verifier key and, for witnesses, a policy.
+
+    Gives `verdict` (WITNESSED when a policy is given and met, else UNANCHORED), `origin`, `index`,
+    `size` and `root` of the head, `record` (its bytes), and `cosignatures`: when, in seconds since
+    1970, by the policy's names of the witnesses that count. Raises VerificationError, which says
+    what does not hold: form, signature of the log, a forged cosignature, a log that the policy does
+    not list, the record, or its place. Raises ValueError for a malformed key.
+    """
+
+# What witnesses say, as docs/formats/witness.md has it.
+
+@final
+class Policy:
+    """Which logs are believed, and which witnesses must have cosigned a head (C2SP tlog-policy)."""
+
+    def __new__(cls, text: str) -> Policy:
+        """Read a policy of at most 1 MiB. Raises ValueError, which names the line."""
+
+    @property
+    def logs(self) -> list[tuple[str, str, str | None]]:
+        """Its logs as (name, verifier key, URL). None listed: the reader knows the log."""
+
+    @property
+    def witnesses(self) -> list[tuple[str, str, str | None]]:
+        """Its witnesses as (name in the policy, verifier key, URL)."""
+
+    @property
+    def quorum(self) -> str:
+        """The name of the witness or group that must have seen a head; `none` when nobody must."""
+
+    def cosignatures(self, note: bytes) -> dict[str, int]:
+        """Give the witnesses that cosigned a head, each with its time in seconds since 1970.
+
+        A witness that has the key of the head's own log is left out. Raises VerificationError for a
+        malformed note, and when a line of a witness of the policy is not good or is there twice.
+        """
+
+    def is_met(self, note: bytes) -> bool:
+        """Answer whether a head is signed by a listed log, if any is, and cosigned by enough.
+
+        Raises VerificationError as `cosignatures` does, and for a bad signature of a listed log.
+        """
+
+def generate_witness_vkey(name: str, seed: bytes) -> str:
+    """Give the verifier key of a witness: its name, a short hash, type 4 and its public key.
+
+    `seed` may be that of a log. Raises ValueError as `generate_vkey` does.
+    """
+
+def cosign(checkpoint: bytes, log_vkey: str, name: str, seed: bytes, time_s: int) -> str:
+    """Cosign a head as the witness `name`: the signature line with its newline (cosignature/v1).
+
+    Whether the head extends what the witness saw is for the caller to know. Raises
+    VerificationError when the head is malformed or not signed by the log, ValueError for a
+    malformed key, name or seed.
+    """
+
+def cosigned_at(note: bytes, witness_vkey: str) -> int | None:
+    """Answer when a witness cosigned a note, in seconds since 1970; None when it did not.
+
+    Raises VerificationError for a malformed note, a line of this witness that is not good, and two
+    lines of it; ValueError for a malformed key.
+    """
+
+def parse_checkpoint(note: bytes, vkey: str) -> tuple[int, bytes]:
+    """Read a head that the log of this key signed: its size and root. Strict; raises ValueError."""
+
+def peek_checkpoint(note: bytes) -> tuple[str, int, bytes]:
+    """Read the head of any log, strictly: origin, size, root. No signature was verified.
+
+    Raises ValueError.
+    """
+
+def parse_add_checkpoint(body: bytes) -> tuple[int, list[bytes], bytes]:
+    """Read what a log sends to a witness (C2SP tlog-witness): old size, proof, signed head.
+
+    The head is one by its form; nothing else was checked. Raises ValueError, also for more than 63
+    hashes and for bodies beyond the bounds of a note.
+    """
+
+def format_add_checkpoint(old: int, proof: Sequence[bytes], checkpoint: bytes) -> bytes:
+    """Write what a log sends to a witness. Raises ValueError for what `parse` would refuse."""
+
+# Exports, as docs/formats/export.md has them.
+
+@final
+class Scan:
+    """A pass over a log's records as rows, in the order of the log. Read once.
+
+    Holds one batch at a time, and no lock: a node may write the log meanwhile.
+    """
+
+    def __new__(
+        cls,
+        path: str,
+        *,
+        end: int,
+        first: int = 0,
+        filter: Filter | None = None,
+        limit: int | None = None,
+        hashed: bool = False,
+        for_file: bool = False,
+        batch_rows: int = 32768,
+        unseal: Callable[[bytes, bytes], bytes | None] | None = None,
+    ) -> Scan:
+        """Of the log in the folder `path`: records `first` to before `end` that `filter` takes.
+
+        `limit` is the most rows that are given. `hashed`: make `root`. `for_file`: dictionaries only
+        grow, as a file of Arrow must have it. A batch has at least `batch_rows` rows, to the end of
+        a commit, unless it is the last or its texts have 32 MiB. With `unseal` there is a column
+        `content`: it is called with a record and the block of its payload and gives the payload's
+        DAG-CBOR, or None. Raises ValueError when the log has fewer records than `end`, OSError.
+        """
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> Any:
+        """Give the batches by the Arrow C stream interface; the GIL is not held to make them."""
+
+    def write(
+        self, format: str, path: str | None, progress: Callable[[int], object] | None = None
+    ) -> dict[str, Any]:
+        """Write all rows to a new file, or with None to the standard output.
+
+        `format` is `jsonl`, `csv`, `csv-spreadsheet` or `xml`. Nothing is synced. `progress` is
+        called with the index that was reached; what it raises ends the work. Gives `sha256` and
+        `bytes` of what was written. Raises CorruptError, which names the record, and OSError.
+        """
+
+    def check(self) -> None:
+        """Raise what ended the batches early, once: the C stream interface carries only its text.
+
+        CorruptError, which names the record, ValueError, OSError.
+        """
+
+    @property
+    def position(self) -> int:
+        """The index that was reached: all records below it were looked at."""
+
+    @property
+    def rows(self) -> int:
+        """How many rows were given."""
+
+    @property
+    def first(self) -> int | None:
+        """The index of the first row."""
+
+    @property
+    def last(self) -> int | None:
+        """The index of the last row."""
+
+    @property
+    def root(self) -> bytes:
+        """The RFC 6962 root over the rows' records alone; only when `hashed`."""
+
+def digest_file(path: str, progress: Callable[[int], object] | None = None) -> dict[str, Any]:
+    """Read a file and give its `sha256` and its `bytes`. `progress` as in `Scan.write`."""
+
+def check_rows(
+    source: Any,
+    format: str,
+    *,
+    first: int,
+    end: int,
+    complete: str,
+    filter: Filter | None = None,
+    contents: bool = False,
+    before: Sequence[bytes] | None = None,
+    log: str | None = None,
+    size: int = 0,
+    progress: Callable[[int], object] | None = None,
+) -> dict[str, Any]:
+    """Read exported rows back and check each: form, chain, place, and that it was asked for.
+
+    `source` is a file for the formats of `Scan.write`, and for `arrow` whatever has
+    `__arrow_c_stream__`. `complete` says what the rows are said to be: `range` (all records from
+    `first` to `end`, after a tree with the subtree roots `before`), `chain` (all of one chain) or
+    `claimed`. With `log` they are compared with that log as it was at `size` records.
+
+    Gives `rows`, `first` and `last` index, `root` over the rows, `end_root` of the log at the end of
+    a range, `last_hash` and `ended` of the last row, `links` (pairs that were proven to follow each
+    other), `log_root`, `findings` ({"where", "what"}, at most 1,000), `more_findings`, and `sha256`
+    of a text file. Memory is bounded. `progress` is told bytes of a text, rows of batches. Raises
+    ValueError for columns that are not an export's, OSError, CorruptError about `log`.
     """

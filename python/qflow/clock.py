@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Protocol
+from typing import Final, Protocol
 
 import anyio
+
+# Where there is no clock that counts a sleep of the machine, a sleep looks like a clock set ahead.
+_ELAPSED: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class Clock(Protocol):
@@ -14,6 +17,13 @@ class Clock(Protocol):
 
     def now_ms(self) -> int:
         """Milliseconds since 1970-01-01T00:00Z, as the machine believes them."""
+        ...
+
+    def elapsed_ms(self) -> int:
+        """Milliseconds since some moment in the past, whatever becomes of the wall clock.
+
+        Goes on while the machine sleeps. Says nothing across a start of the machine.
+        """
         ...
 
     async def sleep_until(self, at_ms: int) -> None:
@@ -26,6 +36,9 @@ class SystemClock:
 
     def now_ms(self) -> int:
         return time.time_ns() // 1_000_000
+
+    def elapsed_ms(self) -> int:
+        return time.clock_gettime_ns(_ELAPSED) // 1_000_000
 
     async def sleep_until(self, at_ms: int) -> None:
         while (left_ms := at_ms - self.now_ms()) > 0:

@@ -40,6 +40,9 @@ _Key = tuple[str, ...]
 """(name,) or (section, name)."""
 
 
+_PATHS: Final = frozenset({("home",), ("witness", "policy"), ("witness", "logs_file")})
+
+
 class _Section:
     """Settings that belong together. It remembers which of them it was given."""
 
@@ -109,6 +112,65 @@ class EventSettings(_Section):
     """Kept for one slow subscriber; then it loses the oldest, and is told how many."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ServerSettings(_Section):
+    """What others can reach of the node over HTTP."""
+
+    listen: str | None = None
+    """`host:port`; port 0 takes a free one. Nothing listens when it is not set."""
+    serve_log: bool = False
+    """Whether the log itself is served there: anyone who can reach the address can read it."""
+    connections_max: Annotated[int, Meta(ge=1)] = 128
+    """Open at once; one more is refused."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WitnessSettings(_Section):
+    """The witnesses that are asked about this log, and the logs that this node is a witness of."""
+
+    policy: Path | None = None
+    """A file (C2SP tlog-policy) with the witnesses of this log, their URLs, and the quorum."""
+    every_s: Annotated[float, Meta(ge=0)] = 3.0
+    """At least so long between two heads that witnesses are asked about."""
+    timeout_s: Annotated[float, Meta(gt=0, le=60)] = 5.0
+    """For a witness to answer."""
+    logs: tuple[str, ...] = ()
+    """Verifier keys of the logs to cosign, besides those of `qflow witness add`. In the environment
+    separated by blanks."""
+    logs_file: Path | None = None
+    """A file with such keys, one a line, or with `log` lines as a policy has them."""
+
+
+class RetentionRule(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """How long what executions leave is kept, counted from their end."""
+
+    flow: str = "*"
+    """`namespace/name/version`, `namespace/name` or `name`; `*` stands for any characters of a
+    part."""
+    status: tuple[Literal["completed", "faulted", "aborted"], ...] = ()
+    """None: however they ended."""
+    payloads_days: Annotated[float, Meta(ge=0)] | None = None
+    """Then their payloads may be erased."""
+    records_days: Annotated[float, Meta(ge=0)] | None = None
+    """Then their records may be pruned."""
+
+    def __post_init__(self) -> None:
+        if self.payloads_days is None and self.records_days is None:
+            raise ValueError("A rule needs payloads_days or records_days")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetentionSettings(_Section):
+    """What of the history may go, and when."""
+
+    rules: tuple[RetentionRule, ...] = ()
+    """The first that fits an execution counts; what none fits is kept. In the environment JSON."""
+    every_hours: Annotated[float, Meta(ge=0)] = 0
+    """The node applies the rules by itself; 0: only when asked."""
+
+
 @dataclass(frozen=True, init=False, kw_only=True)
 class Config:
     """All settings of a node, checked and unchangeable.
@@ -135,6 +197,9 @@ class Config:
     engine: EngineSettings
     http: HttpSettings
     events: EventSettings
+    retention: RetentionSettings
+    server: ServerSettings
+    witness: WitnessSettings
 
     _origins: dict[_Key, str] = field(repr=False, compare=False)
 
@@ -201,6 +266,8 @@ class _Layer:
             found = found[part]
         if key == ("functions",) and isinstance(found, str):
             return [part for part in found.split(os.pathsep) if part]
+        if key == ("witness", "logs") and isinstance(found, str):
+            return found.split()
         return found
 
     def refuse_unknown(self) -> None:
@@ -234,7 +301,7 @@ class _Environment(_Layer):
                 _put(self._values, key, self._read(key, text))
 
     def _read(self, key: _Key, text: str) -> Any:
-        if get_origin(_keys(Config)[key]) is not dict:
+        if get_origin(_keys(Config)[key]) is not dict and key != ("retention", "rules"):
             return text
         try:
             return msgspec.json.decode(text)
@@ -260,7 +327,7 @@ class _File(_Layer):
         """Paths of a file are relative to the file, wherever the program is started."""
         value = super().value(key)
         folder = self._path.parent
-        if key == ("home",) and isinstance(value, str):
+        if key in _PATHS and isinstance(value, str):
             return folder / Path(value).expanduser()
         if key == ("functions",) and isinstance(value, list):
             return [folder / item if isinstance(item, str) else item for item in value]
@@ -339,7 +406,7 @@ def _explained(error: msgspec.ValidationError, kind: Any) -> str:
         message = f"expected one of {', '.join(get_args(kind))}"
     elif message.startswith("Expected "):
         message = "e" + re.sub(r"`([^`]+)`", lambda name: _words(name[1]), message[1:])
-    else:
+    elif not message.startswith(("Object ", "A rule ")):
         message = "out of range"
     return f"{place.rpartition('$')[2].rstrip('`')}: {message}"
 

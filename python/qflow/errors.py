@@ -9,6 +9,8 @@ QflowError
 ├── ExecutionError         about one execution
 │   ├── ExecutionNotFoundError
 │   ├── ExecutionStateError    the execution cannot do that in its present status
+│   │   └── HeldError          a legal hold is on it; nothing was erased
+│   ├── ErasedError            its payloads were erased; what it held cannot be read any more
 │   └── ExecutionFailedError   it faulted or was aborted; carries its problem
 ├── LogError               about the durable log
 │   ├── LockedError            another process holds the node's files; nothing was touched
@@ -75,6 +77,14 @@ class ExecutionNotFoundError(ExecutionError):
 
 class ExecutionStateError(ExecutionError):
     """The execution cannot do that in its present status. Nothing was changed."""
+
+
+class HeldError(ExecutionStateError):
+    """A legal hold is on the execution. Nothing was erased; release the hold first."""
+
+
+class ErasedError(ExecutionError):
+    """The key of the execution was destroyed on purpose. Its records still verify."""
 
 
 class ExecutionFailedError(ExecutionError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import hashlib
 from collections.abc import Mapping
 from typing import Any, Final
@@ -42,6 +43,11 @@ def problem(
     if detail is not None:
         made["detail"] = detail
     return made
+
+
+def aborted(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """The problem of an execution that was aborted, from the meta of the record that says so."""
+    return {**problem(ErrorKind.RUNTIME, "Aborted", meta.get("reason")), "instance": "/do"}
 
 
 def canonical_error_type(uri: str) -> str:
@@ -101,6 +107,17 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
     """Types of the events that it waits for; `*` is any."""
     output: Any = None
     problem: Mapping[str, Any] | None = None
+    payloads: str | None = None
+    """Why neither output nor problem is shown: `erased`, or `sealed` where the key is not."""
+
+
+class Withheld(enum.StrEnum):
+    """What stands in the place of a payload that cannot be read."""
+
+    ERASED = "erased"
+    """Its key was destroyed on purpose."""
+    SEALED = "sealed"
+    """Its key is not here."""
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):

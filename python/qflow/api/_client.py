@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 import msgspec
@@ -19,6 +19,10 @@ from qflow.api._wire import Lines, error_of, to_plain
 from qflow.errors import QflowError, UnavailableError
 from qflow.events import CloudEvent
 from qflow.model import Execution, Schedule
+
+if TYPE_CHECKING:
+    from qflow.audit._retention import Hold, Step
+    from qflow.config import RetentionRule
 
 
 class Client:
@@ -120,6 +124,35 @@ class Client:
         """Forget a schedule. Durable on return."""
         await self._call(_methods.Unschedule(key=key))
 
+    async def hold(self, *, reason: str, **selected: Any) -> Hold:
+        """Keep what is selected (see `Hold`) from being erased or pruned. Durable on return."""
+        return _hold(await self._call(_methods.Hold(reason=reason, **selected)))
+
+    async def release(self, hold: str, *, reason: str) -> Hold:
+        """End a legal hold, named by its id or a unique beginning. Durable on return."""
+        return _hold(await self._call(_methods.Release(hold=hold, reason=reason)))
+
+    async def holds(self) -> Sequence[Hold]:
+        """The legal holds that stand."""
+        return [_hold(item) for item in await self._all(_methods.Holds())]
+
+    async def erase(self, execution: str, *, reason: str) -> str:
+        """Erase the payloads of an execution; its whole id. Durable on return.
+
+        Raises `HeldError` or `ExecutionStateError`."""
+        return str(await self._call(_methods.Erase(execution=execution, reason=reason)))
+
+    async def retain(
+        self, rules: Sequence[RetentionRule] | None = None, *, dry_run: bool
+    ) -> AsyncGenerator[Step, None]:
+        """Apply these retention rules, or those of the node's settings; step by step."""
+        from qflow.audit._retention import Step
+
+        given = None if rules is None else tuple(rules)
+        async with aclosing(self._items(_methods.Retain(rules=given, dry_run=dry_run))) as items:
+            async for item in items:
+                yield msgspec.convert(item, Step)
+
     @asynccontextmanager
     async def subscribe(self, pattern: str = "*") -> AsyncIterator[AsyncIterator[CloudEvent]]:
         """The events from now on whose type matches; nothing after entering is missed."""
@@ -127,6 +160,34 @@ class Client:
             await anext(items)
             async with aclosing(_events(items)) as events:
                 yield events
+
+    async def comply(
+        self,
+        rules: str | None = None,
+        *,
+        source: str = "",
+        flow: str | None = None,
+        since: int | None = None,
+        until: int | None = None,
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """Judge the history by rules (TOML), and put the signed report on record.
+
+        Progress, then the parts of the report, which is durable by then.
+        """
+        call = _methods.Comply(rules=rules, source=source, flow=flow, since=since, until=until)
+        async with aclosing(self._items(call)) as items:
+            async for item in items:
+                yield item
+
+    async def reports(self) -> Sequence[dict[str, Any]]:
+        """The compliance reports on record, oldest first."""
+        return await self._all(_methods.Reports())
+
+    async def report(self, name: str) -> AsyncGenerator[dict[str, Any], None]:
+        """The parts of a stored report, verified by the node."""
+        async with aclosing(self._items(_methods.ReportParts(report=name))) as items:
+            async for item in items:
+                yield item
 
     async def status(self) -> dict[str, Any]:
         """What the node says of itself."""
@@ -184,6 +245,12 @@ class Client:
 async def _events(items: AsyncIterator[Any]) -> AsyncGenerator[CloudEvent, None]:
     async for item in items:
         yield CloudEvent.from_mapping(item)
+
+
+def _hold(document: Any) -> Hold:
+    from qflow.audit._retention import Hold
+
+    return msgspec.convert(document, Hold)
 
 
 def _execution(document: Any) -> Execution:

@@ -140,7 +140,7 @@ class Control:
                 self.stop_requested.set()
                 return None
             return await call.answer(self._node, actor)
-        async with aclosing(call.items(self._node)) as items:
+        async with aclosing(call.items(self._node, actor)) as items:
             async for item in items:
                 await lines.send({"id": request.id, "item": item})
         return None

@@ -11,6 +11,7 @@ import msgspec
 from qflow.api._follow import follow
 from qflow.api._ports import NodeLike
 from qflow.api._source import FlowSource
+from qflow.config import RetentionRule
 from qflow.events import CloudEvent
 from qflow.model import Execution
 
@@ -35,7 +36,7 @@ class Stream(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     method: ClassVar[str]
     lasting: ClassVar[bool] = False
 
-    def items(self, node: NodeLike) -> AsyncGenerator[Any, None]:
+    def items(self, node: NodeLike, actor: str) -> AsyncGenerator[Any, None]:
         """The items in order."""
         raise NotImplementedError
 
@@ -131,6 +132,39 @@ class Unschedule(Call):
         await node.unschedule(self.key, actor=actor)
 
 
+class Hold(Call):
+    method = "hold"
+    reason: str
+    execution: str | None = None
+    flow: str | None = None
+    actor: str | None = None
+    since: int | None = None
+    until: int | None = None
+
+    async def answer(self, node: NodeLike, actor: str) -> Any:
+        names = ("execution", "flow", "actor", "since", "until")
+        selected = {name: getattr(self, name) for name in names}
+        return await node.care.hold(reason=self.reason, by=actor, **selected)
+
+
+class Release(Call):
+    method = "release"
+    hold: str
+    reason: str
+
+    async def answer(self, node: NodeLike, actor: str) -> Any:
+        return await node.care.release(self.hold, reason=self.reason, actor=actor)
+
+
+class Erase(Call):
+    method = "erase"
+    execution: str
+    reason: str
+
+    async def answer(self, node: NodeLike, actor: str) -> str:
+        return await node.care.erase(self.execution, reason=self.reason, actor=actor)
+
+
 class Stop(Call):
     """Answered by the socket itself, which tells whoever serves the node."""
 
@@ -144,7 +178,7 @@ class List(Stream):
     limit: int = 100
     before: str | None = None
 
-    async def items(self, node: NodeLike) -> AsyncGenerator[Execution, None]:
+    async def items(self, node: NodeLike, actor: str) -> AsyncGenerator[Execution, None]:
         for item in node.list(
             status=self.status, flow=self.flow, limit=self.limit, before=self.before
         ):
@@ -158,7 +192,7 @@ class History(Stream):
     limit: int = 1000
     payloads: bool = False
 
-    async def items(self, node: NodeLike) -> AsyncGenerator[dict[str, Any], None]:
+    async def items(self, node: NodeLike, actor: str) -> AsyncGenerator[dict[str, Any], None]:
         for record in node.history(
             self.execution, after=self.after, limit=self.limit, payloads=self.payloads
         ):
@@ -172,7 +206,7 @@ class Follow(Stream):
     after: int = -1
     payloads: bool = False
 
-    async def items(self, node: NodeLike) -> AsyncGenerator[dict[str, Any], None]:
+    async def items(self, node: NodeLike, actor: str) -> AsyncGenerator[dict[str, Any], None]:
         records = follow(node, self.execution, after=self.after, payloads=self.payloads)
         async with aclosing(records):
             async for record in records:
@@ -182,9 +216,71 @@ class Follow(Stream):
 class Schedules(Stream):
     method = "schedules"
 
-    async def items(self, node: NodeLike) -> AsyncGenerator[Any, None]:
+    async def items(self, node: NodeLike, actor: str) -> AsyncGenerator[Any, None]:
         for item in node.schedules():
             yield item
+
+
+class Holds(Stream):
+    method = "holds"
+
+    async def items(self, node: NodeLike, actor: str) -> AsyncGenerator[Any, None]:
+        for item in await node.care.holds():
+            yield item
+
+
+class Retain(Stream):
+    """Without rules, those of the node's settings apply."""
+
+    method = "retain"
+    rules: tuple[RetentionRule, ...] | None = None
+    dry_run: bool = True
+
+    async def items(self, node: NodeLike, actor: str) -> AsyncGenerator[Any, None]:
+        steps = node.care.retain(self.rules, actor=actor, dry_run=self.dry_run)
+        async with aclosing(steps):
+            async for step in steps:
+                yield step
+
+
+class Comply(Stream):
+    """Without rules, those that come with Qflow apply."""
+
+    method = "comply"
+    rules: str | None = None
+    source: str = ""
+    flow: str | None = None
+    since: int | None = None
+    until: int | None = None
+
+    async def items(self, node: NodeLike, actor: str) -> AsyncGenerator[Any, None]:
+        # Imported with the first report: a node that makes none needs nothing of it.
+        from qflow.audit.compliance import Scope, load_rules, parse_rules
+
+        given = self.rules
+        rules = load_rules() if given is None else parse_rules(given.encode(), self.source)
+        scope = Scope(flow=self.flow, since=self.since, until=self.until)
+        async with aclosing(node.compliance.comply(rules, scope, actor=actor)) as parts:
+            async for part in parts:
+                yield part
+
+
+class Reports(Stream):
+    method = "reports"
+
+    async def items(self, node: NodeLike, actor: str) -> AsyncGenerator[Any, None]:
+        for item in await node.compliance.reports():
+            yield item
+
+
+class ReportParts(Stream):
+    method = "report"
+    report: str
+
+    async def items(self, node: NodeLike, actor: str) -> AsyncGenerator[Any, None]:
+        async with aclosing(node.compliance.report(self.report)) as parts:
+            async for part in parts:
+                yield part
 
 
 class Events(Stream):
@@ -194,7 +290,9 @@ class Events(Stream):
     lasting = True
     pattern: str = "*"
 
-    async def items(self, node: NodeLike) -> AsyncGenerator[dict[str, Any] | None, None]:
+    async def items(
+        self, node: NodeLike, actor: str
+    ) -> AsyncGenerator[dict[str, Any] | None, None]:
         async with node.subscribe(self.pattern) as events:
             yield None
             async for event in events:

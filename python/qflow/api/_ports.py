@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from qflow.events import CloudEvent
 from qflow.model import Execution, Schedule
+
+if TYPE_CHECKING:
+    from qflow.audit._retention import Hold, Step
+    from qflow.audit.compliance import Rules, Scope, Stored
+    from qflow.config import RetentionRule
 
 
 class Executions(Protocol):
@@ -87,8 +92,60 @@ class Triggers(Protocol):
         ...
 
 
+class Caretaker(Protocol):
+    """Legal holds, erasure and retention. What changes something is durable on return."""
+
+    async def hold(self, *, reason: str, by: str, **selected: Any) -> Hold:
+        """Keep what is selected (see `Hold`) from being erased or pruned."""
+        ...
+
+    async def release(self, hold: str, *, reason: str, actor: str) -> Hold:
+        """End a hold."""
+        ...
+
+    async def holds(self) -> Sequence[Hold]:
+        """The holds that stand."""
+        ...
+
+    async def erase(self, execution: str, *, reason: str, actor: str) -> str:
+        """Erase the payloads of an execution; its whole id. Raises `HeldError`."""
+        ...
+
+    def retain(
+        self, rules: Sequence[RetentionRule] | None = None, *, actor: str, dry_run: bool
+    ) -> AsyncGenerator[Step, None]:
+        """Apply retention rules, or say what they would do."""
+        ...
+
+
+class Reporter(Protocol):
+    """Rules that the history is held to, and the reports on record."""
+
+    def comply(self, rules: Rules, scope: Scope, *, actor: str) -> AsyncGenerator[Any, None]:
+        """Judge the history and put the signed report on record; progress, then its parts."""
+        ...
+
+    async def reports(self) -> Sequence[Stored]:
+        """The reports on record, oldest first."""
+        ...
+
+    def report(self, name: str) -> AsyncGenerator[Any, None]:
+        """The parts of a stored report, verified."""
+        ...
+
+
 class NodeLike(Executions, Triggers, Protocol):
     """A node that is entered and holds the lock of its log."""
+
+    @property
+    def care(self) -> Caretaker:
+        """Who takes care of its history."""
+        ...
+
+    @property
+    def compliance(self) -> Reporter:
+        """Who reports on its history."""
+        ...
 
     def status(self) -> dict[str, Any]:
         """Size and head of the log, executions by status, time to ready."""

@@ -40,5 +40,6 @@ async def follow(index: Index, log: Log, *, coalesce_s: float = COALESCE_S) -> N
 
 def _step(index: Index, log: Log) -> int:
     index.catch_up(log)
+    index.follow_pruning(log)
     index.compact()
     return index.size

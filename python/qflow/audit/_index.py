@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from threading import RLock
+from threading import Lock, RLock
 from typing import Final, TypeVar
 
 import msgspec
 
 from qflow import _core, model
-from qflow.audit import _queries, _tables
-from qflow.audit._project import Batch, Names
+from qflow.audit import _project, _queries, _search, _tables
+from qflow.audit._project import Names
 from qflow.audit._queries import Place, Waiting
+from qflow.audit._query import Query
+from qflow.audit._search import Plan
 from qflow.audit._source import Source, read_at
+from qflow.audit._tables import Cursor
 from qflow.diagnostics import logger
 from qflow.errors import CorruptError, UnavailableError
 
 BATCH_BYTES_MAX: Final = 256 << 10
 """Of frames projected in one transaction; the lock is free between two."""
 REBUILD_BATCH_BYTES_MAX: Final = 4 << 20
+REBUILD_RECORDS: Final = 50_000
+"""An empty index of a log that has more is written in one go."""
 
 # https://sqlite.org/rescode.html: the file itself is at fault, not the machine or the caller.
 _DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
@@ -49,10 +55,16 @@ class Index:
     def __init__(self, path: str | PathLike[str], *, read_only: bool = False) -> None:
         self._path, self._read_only = Path(path), read_only
         self._lock = RLock()
+        self._pruning = Lock()
+        """Whoever pruned and whoever follows the log may look at the same time."""
         self._names = Names()
         self._source: Source | None = None
         self._cursor = -1
+        self._fold: _core.Fold | None = None
+        """Stands at `_cursor`; None when that is not known."""
         self._db = self._open()
+        self.generation = 0
+        """How often the file was made anew."""
 
     def close(self) -> None:
         """Close the file. Idempotent."""
@@ -70,17 +82,25 @@ class Index:
     def rebuild(
         self, source: Source, progress: Progress | None = None, *, why: str = "asked for"
     ) -> int:
-        """Delete everything and replay the log. Interrupted, the next `catch_up` goes on.
+        """Replay the log into a new file, which then takes the place of the old one.
 
-        Raises CorruptError, and keeps what is there, when the log cannot be read to its end.
+        Other threads are answered from the old one meanwhile, and another process that has it open
+        keeps reading it. Interrupted, or when the log cannot be
+        read to its end (CorruptError), nothing has changed.
         """
-        with self._lock:
-            if self._read_only:
-                raise UnavailableError(f"the index {self._path} is open for reading only")
-            _read_through(source)
-            _log.warning("index is rebuilt", path=str(self._path), why=why)
-            self._start_over()
-            return self._catch_up(source, REBUILD_BATCH_BYTES_MAX, progress)
+        if self._read_only:
+            raise UnavailableError(f"the index {self._path} is open for reading only")
+        _log.warning("index is rebuilt", path=str(self._path), why=why)
+        try:
+            return self._rebuild(source, progress)
+        except _FILE_ERRORS as error:
+            raise self._unavailable(error) from error
+
+    def follow_pruning(self, source: Source) -> None:
+        """Make the index anew when the log begins later than it did."""
+        with self._pruning:
+            if self._source is source and self.first < source.first:
+                self.rebuild(source, why="the log was pruned")
 
     def compact(self) -> None:
         """Write a long WAL back into the database. Waits for the disk, but nobody else does."""
@@ -97,6 +117,27 @@ class Index:
     def size(self) -> int:
         """How many records of the log are indexed."""
         return self._ask(lambda db: _tables.load_cursor(db).size)
+
+    @property
+    def read_only(self) -> bool:
+        """Whether it is only looked at: what the log has behind `end` is not in it."""
+        return self._read_only
+
+    @property
+    def first(self) -> int:
+        """The index of the first record: of a pruned log not 0."""
+        return self._ask(lambda db: _tables.load_cursor(db).first)
+
+    @property
+    def end(self) -> int:
+        """The address of the frame behind the records that are indexed."""
+        return self._ask(lambda db: _tables.load_cursor(db).address)
+
+    @property
+    def tail(self) -> int | None:
+        """The address of the newest record that is indexed, whatever its chain; None of none."""
+        cursor = self._ask(_tables.load_cursor)
+        return cursor.tail_address if cursor.size else None
 
     def execution(self, text: str) -> model.Execution:
         """One execution by its id or the beginning of it. Raises ExecutionNotFoundError."""
@@ -144,12 +185,23 @@ class Index:
         return self._ask(lambda db: _queries.places(db, chain, from_seq, limit))
 
     def ends(self, chain: bytes) -> tuple[int | None, int | None]:
-        """The number of a chain's last record, by its records and by its execution."""
+        """The number of a chain's last record, by the places of its records and by what it is."""
         return self._ask(lambda db: _queries.ends(db, chain))
 
     def snapshot_seq(self, chain: bytes) -> int | None:
         """The number of the newest record of a chain that carries a snapshot."""
         return self._ask(lambda db: _queries.snapshot_seq(db, chain))
+
+    def plan(self, query: Query) -> Plan:
+        """Where the records are to be looked for that a query by anything but its chain asks for.
+
+        Nothing that it asks for is elsewhere among the records that are indexed.
+        """
+        return self._ask(lambda db: _search.plan(db, query))
+
+    def addresses(self, plan: Plan, chunk: int) -> tuple[int, list[int]]:
+        """The index of the first record of a chunk, and the addresses of all its records."""
+        return self._ask(lambda db: _search.addresses(db, plan, chunk))
 
     def block(self, cid: bytes) -> tuple[int, int] | None:
         """Address and length of a block that is not the payload of a record beside it."""
@@ -166,13 +218,6 @@ class Index:
             _log.warning("index is rebuilt", path=str(self._path), why=str(error))
             _tables.delete_file(self._path)
             return _tables.open_file(self._path, read_only=False)
-
-    def _start_over(self) -> None:
-        self._db.close()
-        _tables.delete_file(self._path)
-        self._names.forget()
-        self._cursor = -1
-        self._db = _tables.open_file(self._path, read_only=False)
 
     def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
         return self._guarded(lambda: question(self._db))
@@ -201,8 +246,10 @@ class Index:
 
     def _catch_up(self, source: Source, bytes_max: int, progress: Progress | None) -> int:
         if self._source is not source:
-            self._check_origin(source)
+            is_empty = self._check_origin(source)
             self._source = source
+            if is_empty and source.size >= REBUILD_RECORDS and not self._read_only:
+                return self._rebuild(source, progress)
         added = 0
         while (records := self._next_frames(source, bytes_max)) is not None:
             added += records
@@ -212,40 +259,68 @@ class Index:
 
     def _next_frames(self, source: Source, bytes_max: int) -> int | None:
         """Project some frames in one transaction together with the cursor behind them."""
-        frames = None
-        if self._cursor >= 0:
-            frames = _scan(source, self._cursor, bytes_max)
-            if frames[2] == self._cursor:
-                return None
-        with self._transaction() as db:
-            cursor = _tables.load_cursor(db)
-            # Another process may have projected these frames meanwhile.
-            if frames is None or cursor.address != self._cursor:
-                frames = _scan(source, cursor.address, bytes_max)
-            records, blocks, after = frames
-            if after != cursor.address:
-                Batch(db, self._names, source, blocks).write(records)
-                cursor = cursor._replace(address=after, size=cursor.size + len(records))
-                if records:
-                    _, address, data = records[-1]
-                    digest = _core.record_hash(data)
-                    cursor = cursor._replace(tail_address=address, tail_hash=digest)
-                _tables.save_cursor(db, cursor)
-        came_from, self._cursor = self._cursor, after
-        return None if after == came_from else len(records)
+        try:
+            batch, after = None, -1
+            if self._fold is not None:
+                batch, after = _fold(self._fold, source, self._cursor, bytes_max)
+                if batch is None:
+                    return None
+            with self._transaction() as db:
+                cursor = _tables.load_cursor(db)
+                # Another process may have projected these frames meanwhile.
+                if batch is None or cursor.address != self._cursor:
+                    self._fold = _primed(source, cursor)
+                    batch, after = _fold(self._fold, source, cursor.address, bytes_max)
+                if batch is not None:
+                    _advance(db, self._names, source, cursor, batch, after)
+        except BaseException:
+            # The fold may have gone on without the file.
+            self._fold = None
+            raise
+        self._cursor = after
+        return None if batch is None else batch.records
 
-    def _check_origin(self, source: Source) -> None:
-        """Start over when the index was made from other files than these, or is damaged."""
+    def _rebuild(self, source: Source, progress: Progress | None) -> int:
+        new = self._path.with_name(self._path.name + ".new")
+        db = _tables.open_new(new)
+        try:
+            added = _write_all(db, source, progress)
+        except BaseException:
+            new.unlink(missing_ok=True)
+            raise
+        finally:
+            db.close()
+        with self._lock:
+            self._db.close()
+            try:
+                _tables.put_in_place(new, self._path)
+            finally:
+                self._names.forget()
+                self._fold, self._cursor, self._source = None, -1, source
+                self._db = _tables.open_file(self._path, read_only=False)
+            self.generation += 1
+        return added
+
+    def _check_origin(self, source: Source) -> bool:
+        """Start over when the index was made from other files than these, or is damaged.
+
+        True when there is nothing in it.
+        """
         _tables.check_executions(self._db)
         cursor = _tables.load_cursor(self._db)
-        if cursor.size == 0:
-            return
+        if cursor.address == 0:
+            return True
+        if cursor.size == cursor.first:
+            return False
         try:
             tail = _core.record_hash(read_at(source, cursor.tail_address))
         except CorruptError:
             tail = b""
+        if cursor.first < source.first:
+            raise _tables.ForeignError("the log was pruned")
         if cursor.size > source.size or tail != cursor.tail_hash:
             raise _tables.ForeignError("it was made from another log")
+        return False
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -269,18 +344,62 @@ def _is_damage(error: Exception) -> bool:
     return code is None or code & 0xFF in _DAMAGE or code == sqlite3.SQLITE_IOERR_SHORT_READ
 
 
-def _scan(
-    source: Source, address: int, bytes_max: int
-) -> tuple[list[tuple[int, int, bytes]], list[tuple[bytes, int, int]], int]:
+def _fold(
+    fold: _core.Fold, source: Source, address: int, bytes_max: int
+) -> tuple[_core.Batch | None, int]:
+    """What the next frames change, and the address behind them; None when there are no more."""
     try:
-        return source.scan(address, bytes_max)
+        records, blocks, after = source.scan(address, bytes_max)
     except (ValueError, OverflowError):
         raise _tables.ForeignError(f"{address} is no address of this log") from None
+    if after == address:
+        return None, after
+    return fold.fold(records, blocks), after
 
 
-def _read_through(source: Source) -> None:
-    """Whether the log can be read at all: an index is not given up for one that cannot be made."""
-    address, after = -1, 0
-    while after != address:
-        address = after
-        _, _, after = source.scan(address, REBUILD_BATCH_BYTES_MAX)
+def _primed(source: Source, cursor: Cursor) -> _core.Fold:
+    """A fold that stands at the cursor: it knows the records of the chunk that is not full."""
+    fold = _core.Fold()
+    if cursor.tail:
+        first, addresses = _search.unpacked(cursor.size // _search.CHUNK_RECORDS, cursor.tail)
+        records = source.read_many(addresses)
+        numbered = zip(range(first, cursor.size), addresses, records, strict=True)
+        fold.prime(list(numbered))
+    return fold
+
+
+def _advance(
+    db: sqlite3.Connection,
+    names: Names,
+    source: Source,
+    cursor: Cursor,
+    batch: _core.Batch,
+    after: int,
+) -> Cursor:
+    """Write a batch, and the cursor behind it."""
+    if cursor.size == cursor.first and batch.first is not None:
+        cursor = cursor._replace(first=batch.first, size=batch.first)
+    _project.write(db, names, source, batch, whole=cursor.first == 0)
+    cursor = cursor._replace(address=after, size=cursor.size + batch.records)
+    if batch.last is not None:
+        address, digest = batch.last
+        cursor = cursor._replace(tail_address=address, tail_hash=digest, tail=batch.tail)
+    _tables.save_cursor(db, cursor)
+    return cursor
+
+
+def _write_all(db: sqlite3.Connection, source: Source, progress: Progress | None) -> int:
+    """Project a whole log into a new file; the next frames are folded while these are written."""
+    fold, names, cursor = _core.Fold(), Names(), _tables.Cursor()
+    with ThreadPoolExecutor(1, "qflow index") as ahead:
+        coming = ahead.submit(_fold, fold, source, 0, REBUILD_BATCH_BYTES_MAX)
+        while True:
+            batch, after = coming.result()
+            if batch is None:
+                break
+            coming = ahead.submit(_fold, fold, source, after, REBUILD_BATCH_BYTES_MAX)
+            cursor = _advance(db, names, source, cursor, batch, after)
+            if progress is not None:
+                progress(cursor.size, source.size)
+    db.execute("COMMIT")
+    return cursor.size - cursor.first

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Protocol, Self, TypeAlias
 
@@ -100,6 +101,11 @@ class Log:
             self._fail_all("the log stopped; whether this append is durable is not known")
 
     @property
+    def path(self) -> Path:
+        """The folder."""
+        return Path(self._path)
+
+    @property
     def size(self) -> int:
         """How many records are durable."""
         return self._core.size
@@ -157,9 +163,43 @@ class Log:
         while self.size <= beyond:
             await self._moved.wait()
 
+    @property
+    def first(self) -> int:
+        """The index of the first record that is kept: 0 unless the log was pruned."""
+        return self._core.first
+
+    @property
+    def carried(self) -> list[tuple[bytes, int, bytes]]:
+        """The chains that go on from before the first record: (chain, number due, hash before)."""
+        return self._core.carried
+
+    @property
+    def segments(self) -> list[tuple[int, int, int]]:
+        """The journal's files: (number, index of the first record, bytes)."""
+        return self._core.segments
+
+    async def survey(self, segment: int) -> list[tuple[bytes, int, bytes]]:
+        """The chains that go on across the beginning of a segment. Reads all that is before."""
+        return await anyio.to_thread.run_sync(self._core.survey, segment)
+
+    async def prune(self, record: int) -> int:
+        """Delete what is before the cut that the durable record at this index names.
+
+        The bytes of the journal that went. Durable on return; when the wait is cancelled, it still
+        happens. Raises ValueError, and nothing was changed, when the record does not fit.
+        """
+        return await anyio.to_thread.run_sync(self._core.prune, record)
+
     async def publish(self) -> None:
         """Write the head and the partial tiles of the durable records for others to read."""
         await anyio.to_thread.run_sync(self._core.publish)
+
+    async def save_witnessed(self, note: str) -> None:
+        """Keep a head of this log with its cosignatures as the file `witnessed`. Durable on return.
+
+        Raises VerificationError when it is not a head of this log, or smaller than the one kept.
+        """
+        await anyio.to_thread.run_sync(self._core.save_witnessed, note)
 
     def scan(
         self, address: int, bytes_max: int
@@ -170,6 +210,10 @@ class Log:
     def read(self, address: int) -> bytes:
         """The record or block at an address. Raises CorruptError."""
         return self._core.read(address)
+
+    def read_many(self, addresses: Sequence[int]) -> list[bytes]:
+        """The records at ascending addresses. Raises CorruptError."""
+        return self._core.read_many(addresses)
 
     def _open(self) -> _core.Log:
         return _core.Log(self._path, origin=self._key.origin, seed=self._key.seed, **self._bounds)

@@ -6,17 +6,22 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
+import anyio
+
 from qflow import _core
+from qflow.audit._clocks import CLOCK, ClockWatch
 from qflow.audit._index import Index
 from qflow.audit._log import Log
 from qflow.audit._read import GENESIS, History
 from qflow.clock import Clock
-from qflow.errors import BusyError
+from qflow.errors import BusyError, PoisonedError
 
 OPENED: Final = "q.qflow.history.opened.v1"
 CLOSED: Final = "q.qflow.history.closed.v1"
 FLOW: Final = "qflow/node"
 """What stands for a flow in the records of the node itself (claim H10)."""
+LOOK_EVERY_S: Final = 10.0
+"""Between two looks at the clock while nothing is recorded."""
 
 Row = tuple[str, str | None, int | None, tuple[Any] | None, Mapping[str, Any]]
 
@@ -59,15 +64,38 @@ class OwnChain:
         self._seq = -1 if last is None else last.seq
         self._prev = GENESIS if last is None else last.hash
         self._at = 0 if last is None else int(last.record["at"])
-        self._before = (self._seq, self._prev)
+        tail = index.tail
+        newest = 0 if tail is None else int(_core.decode_record(log.read(tail))["at"])
+        self._watch = ClockWatch(clock, max(self._at, newest))
+        self._before = (self._seq, self._prev, self._watch.anchor)
+
+    @property
+    def seq(self) -> int:
+        """The number of the last record that was made, durable or on its way; -1 for none."""
+        return self._seq
 
     def records(
         self, rows: Sequence[Row], actor: str
     ) -> tuple[list[bytes], list[tuple[bytes, bytes]]]:
         """The next records, with their payload blocks. They must go to the log at once, or be
-        taken back."""
+        taken back.
+
+        When the clock did not go on as time did, a record that says so comes before them. `at`
+        never goes back: the order of the chain is that of `seq`, whatever a clock says.
+        """
+        self._before = (self._seq, self._prev, self._watch.anchor)
+        moved = self._watch.look()
         self._at = max(self._at, self._clock.now_ms())
-        records, blocks, prev = _core.encode_records(
+        if moved is None:
+            return self._encode(rows, actor)
+        clock, _ = self._encode([(CLOCK, None, None, None, moved.meta)], self._identity.node)
+        records, blocks = self._encode(rows, actor)
+        return [*clock, *records], blocks
+
+    def _encode(
+        self, rows: Sequence[Row], actor: str
+    ) -> tuple[list[bytes], list[tuple[bytes, bytes]]]:
+        records, blocks, self._prev = _core.encode_records(
             self._chain,
             self._seq + 1,
             self._prev,
@@ -79,18 +107,34 @@ class OwnChain:
             self._identity.epoch,
             rows,
         )
-        self._before = (self._seq, self._prev)
-        self._seq, self._prev = self._seq + len(records), prev
+        self._seq += len(records)
         return records, blocks
 
     def take_back(self) -> None:
         """The log did not take what `records` made last: the chain is where it was."""
-        self._seq, self._prev = self._before
+        self._seq, self._prev, self._watch.anchor = self._before
 
     async def append(self, rows: Sequence[Row], actor: str) -> None:
         """Add records to the chain. Durable on return. Raises BusyError; then nothing was added."""
+        records, blocks = self.records(rows, actor)
+        if not records:
+            return
         try:
-            await self._log.append(*self.records(rows, actor))
+            await self._log.append(records, blocks)
         except BusyError:
             self.take_back()
             raise
+
+    async def watch_clock(self, every_s: float = LOOK_EVERY_S) -> None:
+        """Look at the clock until cancelled, also while nothing else is recorded here."""
+        while True:
+            # Not `sleep_until`: of a clock that is set back it would wait for the old time.
+            await anyio.sleep(every_s)
+            try:
+                if self._watch.has_moved():
+                    await self.append([], self._identity.node)
+            except BusyError:
+                continue
+            except PoisonedError:
+                # The node stops, and says why itself.
+                return

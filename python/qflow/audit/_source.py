@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from qflow.errors import CorruptError
@@ -13,6 +14,11 @@ class Source(Protocol):
     @property
     def size(self) -> int:
         """How many records are durable."""
+        ...
+
+    @property
+    def first(self) -> int:
+        """The index of the first record that it still has: of a log that was pruned not 0."""
         ...
 
     def scan(
@@ -30,6 +36,10 @@ class Source(Protocol):
         """The record or block at an address that `scan` gave. Raises CorruptError."""
         ...
 
+    def read_many(self, addresses: Sequence[int]) -> list[bytes]:
+        """The records at addresses that ascend. Raises CorruptError."""
+        ...
+
 
 def read_at(source: Source, address: int) -> bytes:
     """Read at an address that the index gave, which may be none. Raises CorruptError."""
@@ -37,3 +47,11 @@ def read_at(source: Source, address: int) -> bytes:
         return source.read(address)
     except (ValueError, OverflowError) as error:
         raise CorruptError(f"{address} is no address of this log") from error
+
+
+def read_all(source: Source, addresses: Sequence[int]) -> list[bytes]:
+    """Read records at addresses that the index gave, which may be none. Raises CorruptError."""
+    try:
+        return source.read_many(addresses)
+    except (ValueError, OverflowError) as error:
+        raise CorruptError(f"{list(addresses)[:1]} is no address of this log") from error

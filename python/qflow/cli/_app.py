@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from qflow.cli._app_audit import audit_app
+from qflow.cli._app_witness import witness_app
 from qflow.cli._command import Home, Json, command
 from qflow.cli._exit import CODES, INTERRUPTED, USAGE, report
 from qflow.cli._session import Session
@@ -33,6 +34,7 @@ config_app = typer.Typer(help="The settings.", no_args_is_help=True)
 for name, group in (
     ("schedule", schedule_app),
     ("audit", audit_app),
+    ("witness", witness_app),
     ("index", index_app),
     ("config", config_app),
 ):

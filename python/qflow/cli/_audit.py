@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from qflow.cli._exit import FAILED, NOT_FOUND, OK, Refusal
+from qflow.cli._exit import DIVERGED, FAILED, NOT_FOUND, OK, UNANCHORED, USAGE, Refusal
 from qflow.cli._output import plural, size
 
 if TYPE_CHECKING:
@@ -15,25 +15,43 @@ if TYPE_CHECKING:
     from qflow.cli._output import Output
     from qflow.cli._session import Session
 
-VERIFIED: Final = "VERIFIED"
-INVALID: Final = "INVALID"
+_STYLES: Final = {"WITNESSED": "bold green", "UNANCHORED": "bold yellow"}
 
 Step = Callable[[int, int], None]
 
 
-def verify(session: Session, *, log: Path | None, key: str | None) -> int | None:
-    """Check every byte of a log. Only files and a public key; exit code 1 unless all is proven."""
+def verify(
+    session: Session,
+    *,
+    log: Path | None,
+    key: str | None,
+    policy: Path | None = None,
+    known_head: Path | None = None,
+    incremental: bool = False,
+) -> int | None:
+    """Check every byte of a log. Only files and a public key; the exit code is the verdict's."""
     from qflow.audit import verify as verify_log
 
+    if incremental and known_head is None:
+        raise Refusal("--incremental goes on from a head: name its file with --known-head", USAGE)
     where = log if log is not None else session.home / "log"
     source, origin = _key(session, log, key)
     with progress_bar(session.out, "verifying") as step:
-        report = verify_log(where, source, step)
+        report = verify_log(
+            where, source, step, policy=policy, known_head=known_head, incremental=incremental
+        )
     if session.out.json:
         session.out.document(_document(report, where, origin))
     else:
         _print(session, report, where, origin)
-    return OK if report.ok else FAILED
+    return exit_code(report)
+
+
+def exit_code(report: Report) -> int:
+    """Of a verdict: 0, 1 INVALID, 8 DIVERGED, 7 when a policy was given and is not met."""
+    if report.ok:
+        return OK
+    return {"INVALID": FAILED, "DIVERGED": DIVERGED}.get(report.verdict.name, UNANCHORED)
 
 
 def _key(session: Session, log: Path | None, key: str | None) -> tuple[str | Path, str]:
@@ -54,30 +72,47 @@ def _key(session: Session, log: Path | None, key: str | None) -> tuple[str | Pat
 def _document(report: Report, where: Path, origin: str) -> dict[str, Any]:
     from qflow.api import to_plain
 
-    verdict = VERIFIED if report.ok else INVALID
-    return {"verdict": verdict, "log": str(where), "key_from": origin, **to_plain(report)}
+    plain: dict[str, Any] = to_plain(report)
+    return {**plain, "ok": report.ok, "log": str(where), "key_from": origin}
 
 
 def _print(session: Session, report: Report, where: Path, origin: str) -> None:
-    out = session.out
-    out.line(VERIFIED if report.ok else INVALID, "bold green" if report.ok else "bold red")
-    out.fields(
-        [
-            ("log", str(where)),
-            ("key from", origin),
-            ("records", f"{report.size:,} in {plural(report.chains, 'chain')}"),
-            ("blocks", f"{report.blocks:,}"),
-            ("heads", f"{report.heads:,} signed"),
-            ("read", size(report.bytes)),
-            ("root", report.root),
-        ]
-    )
+    out, verdict = session.out, report.verdict.name
+    style = "bold green" if report.ok else _STYLES.get(verdict, "bold red")
+    out.line(f"VERIFIED, {verdict}" if report.ok else verdict, style)
+    out.line(report.why)
+    out.fields(_fields(report, where, origin))
     for finding in report.findings:
         out.line(f"{finding.where}: {finding.what}", "red")
+    if report.whole is not None:
+        out.note(f"note: all was read: {report.whole}")
     if origin != "--key" and report.ok:
         out.note(
             "note: the key is from the same place as the log; to prove who wrote it, use --key"
         )
+
+
+def _fields(report: Report, where: Path, origin: str) -> list[tuple[str, str]]:
+    fields = [
+        ("log", str(where)),
+        ("key from", origin),
+        ("records", f"{report.size:,} in {plural(report.chains, 'chain')}"),
+        ("blocks", f"{report.blocks:,}"),
+        ("heads", f"{report.heads:,} signed"),
+        ("read", size(report.bytes)),
+        ("root", report.root),
+    ]
+    if report.started:
+        fields.append(("not read", f"{report.started:,} records, which an earlier run verified"))
+    if report.first:
+        fields.append(("pruned", f"{report.first:,} records, on record"))
+    if report.absent:
+        fields.append(("payloads", f"{report.absent:,} not beside their records"))
+    if report.known is not None:
+        fields.append(("known head", plural(report.known, "record")))
+    if report.witnessed is not None:
+        fields.append(("witnessed", plural(report.witnessed, "record")))
+    return fields
 
 
 def rebuild(session: Session) -> int | None:

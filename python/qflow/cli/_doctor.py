@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from qflow.cli import _doctor_files, _doctor_machine
+from qflow.cli import _doctor_files, _doctor_machine, _doctor_witnesses
 from qflow.cli._exit import FAILED, OK, cause_of
 from qflow.cli._finding import FAIL, Check, Finding
 from qflow.cli._output import STYLES, plural
@@ -20,10 +20,13 @@ CHECKS: Final[tuple[tuple[str, Check], ...]] = (
     ("versions", _doctor_machine.versions),
     ("home", _doctor_files.home),
     ("key", _doctor_files.key),
+    ("keys", _doctor_files.keys),
     ("secrets", _doctor_files.secrets),
     ("node", _doctor_files.node),
     ("log", _doctor_files.log),
     ("index", _doctor_files.index),
+    ("witnesses", _doctor_witnesses.witnesses),
+    ("witness", _doctor_witnesses.witness),
     ("disk", _doctor_machine.disk),
     ("fsync", _doctor_machine.fsync),
     ("clock", _doctor_machine.clock),

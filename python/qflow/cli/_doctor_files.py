@@ -47,6 +47,19 @@ def key(session: Session, _: list[Path]) -> Finding:
     return Finding("key", GOOD, load_or_create_key(session.home).did)
 
 
+def keys(session: Session, _: list[Path]) -> Finding:
+    """The keys of executions can be read, by this user alone."""
+    from qflow.trust import Keyring, load_seed
+
+    keyring = Keyring(session.home, lambda: load_seed(session.home))
+    if not keyring.exists:
+        return Finding("keys", GOOD, "none yet")
+    try:
+        return Finding("keys", GOOD, f"{plural(keyring.count(), 'key')} of executions")
+    finally:
+        keyring.close()
+
+
 def secrets(session: Session, _: list[Path]) -> Finding:
     """No secret can be read by others."""
     folder = session.home / "secrets"
@@ -61,7 +74,7 @@ def secrets(session: Session, _: list[Path]) -> Finding:
 def node(session: Session, _: list[Path]) -> Finding:
     """Who holds the log, and whether it answers."""
     try:
-        status = session.run(_status, session.home)
+        status = session.run(node_status, session.home)
     except UnavailableError as error:
         holder = _holder(_log(session) / "lock")
         if holder is None:
@@ -71,7 +84,8 @@ def node(session: Session, _: list[Path]) -> Finding:
     return Finding("node", GOOD, f"runs, ready {status.get('ready_ms', '?')} ms after its start")
 
 
-async def _status(path: Path) -> dict[str, object]:
+async def node_status(path: Path) -> dict[str, object]:
+    """What the running node says of itself. Raises UnavailableError."""
     from qflow.api import Client
 
     async with Client(path) as client:

@@ -74,6 +74,8 @@ def show(session: Session, execution: str) -> int | None:
         session.out.document(item)
         return None
     session.out.fields([(name, text) for name, text in _fields(item) if text])
+    if item.payloads is not None:
+        return None
     if item.status == "completed":
         session.out.line("output")
         session.out.value(item.output)
@@ -96,6 +98,7 @@ def _fields(item: Execution) -> list[tuple[str, str]]:
         ("records", str(item.seq + 1)),
         ("parent", item.parent or ""),
         ("definition", item.definition),
+        ("payloads", item.payloads or ""),
         ("problem", title_of(dict(item.problem)) if item.problem else ""),
     ]
 

@@ -16,22 +16,27 @@ NOT_FOUND: Final = 3
 WRONG_STATE: Final = 4
 UNAVAILABLE: Final = 5
 CORRUPTED: Final = 6
+UNANCHORED: Final = 7
+DIVERGED: Final = 8
 INTERRUPTED: Final = 130
 
 CODES: Final[dict[int, str]] = {
     OK: "done",
-    FAILED: "the execution failed, the flow is invalid, the history is not verified",
+    FAILED: "the execution failed, the flow is invalid, the history is unverified or breaks rules",
     USAGE: "wrong usage or settings",
     NOT_FOUND: "not found",
     WRONG_STATE: "the execution cannot do that in its present status",
     UNAVAILABLE: "no node runs, or another process holds its files",
     CORRUPTED: "the files are damaged, or a durable write failed",
+    UNANCHORED: "verified, but not by as many witnesses as the policy asks for",
+    DIVERGED: "the history is not the one of the head that is known",
     INTERRUPTED: "interrupted",
 }
 
 _BY_CLASS: Final[tuple[tuple[type[BaseException], int], ...]] = (
     (errors.ExecutionNotFoundError, NOT_FOUND),
     (errors.ExecutionStateError, WRONG_STATE),
+    (errors.ErasedError, WRONG_STATE),
     (errors.UnavailableError, UNAVAILABLE),
     (errors.LockedError, UNAVAILABLE),
     (errors.BusyError, UNAVAILABLE),
@@ -46,6 +51,7 @@ _BY_CLASS: Final[tuple[tuple[type[BaseException], int], ...]] = (
 
 _HINTS: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (errors.ExecutionNotFoundError, "qflow list shows the executions of this home"),
+    (errors.HeldError, "qflow audit holds lists them; qflow audit release ends one"),
     (errors.ExecutionStateError, "qflow show ID says where it stands"),
     (errors.LockedError, "a node runs there; qflow doctor names its process"),
     (errors.BusyError, "nothing was taken; try again"),

@@ -84,10 +84,10 @@ def config_show(session: Session) -> int | None:
     values, origins = session.config.flat(), session.config.origins()
     if session.option_home is not None:
         origins["home"] = "option --home"
-    rows = [(key, _plain(value), origins[key]) for key, value in values.items()]
+    rows = [(key, to_plain(_plain(value)), origins[key]) for key, value in values.items()]
     if session.out.json:
         session.out.document(
-            {key: {"value": to_plain(value), "origin": origin} for key, value, origin in rows}
+            {key: {"value": value, "origin": origin} for key, value, origin in rows}
         )
     else:
         session.out.table(("SETTING", "VALUE", "FROM"), [(k, _text(v), o) for k, v, o in rows])

@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
-
-import msgspec
+from typing import TYPE_CHECKING, Any, Self
 
 from qflow import model
 from qflow.audit import History, Index
+from qflow.audit._erasures import apply_erasures
+from qflow.audit._own import own_chain
+from qflow.audit._result import with_problem, with_result
 from qflow.cli._exit import NOT_FOUND, Refusal
 from qflow.cli._reader import open_reader
 from qflow.errors import ExecutionNotFoundError
+from qflow.trust import Keyring, load_seed, public_half
 
 if TYPE_CHECKING:
     from qflow.audit import Source
     from qflow.config import Config
-
-_ENDS: Final = {"completed": "output", "faulted": "problem"}
-"""What an execution leaves, by its status."""
 
 
 def open_files(config: Config) -> AbstractAsyncContextManager[Offline | NoHistory]:
@@ -63,7 +62,7 @@ class Offline:
         self._source: Source = open_reader(self._home / "log")
         self._index = Index(self._home / "index.db")
         self._index.catch_up(self._source)
-        self._history = History(self._index, self._source)
+        self._history = History(self._index, self._source, self._keys())
         return self
 
     async def __aexit__(
@@ -73,6 +72,17 @@ class Offline:
         trace: TracebackType | None,
     ) -> None:
         self._index.close()
+        self._keyring.close()
+
+    def _keys(self) -> Keyring | None:
+        """The keys of this home, without those that the log says are destroyed; None for a copy
+        that has none: payloads stay sealed."""
+        self._keyring = Keyring(self._home, lambda: load_seed(self._home))
+        if not self._keyring.exists or not (self._home / "node.key").exists():
+            return None
+        chain = own_chain(public_half(load_seed(self._home)))
+        apply_erasures(History(self._index, self._source), chain, self._keyring, mark=False)
+        return self._keyring
 
     async def list(
         self,
@@ -83,16 +93,12 @@ class Offline:
         before: str | None = None,
     ) -> Sequence[model.Execution]:
         """As `Client.list`."""
-        return self._index.executions(status=status, flow=flow, limit=limit, before=before)
+        found = self._index.executions(status=status, flow=flow, limit=limit, before=before)
+        return [with_problem(view, self._history) for view in found]
 
     async def show(self, execution: str) -> model.Execution:
         """As `Client.show`."""
-        view = self._index.execution(execution)
-        if (field := _ENDS.get(view.status)) is None:
-            return view
-        last = self._history.last(model.id_bytes(view.id))
-        value = None if last is None or last.value is msgspec.UNSET else last.value
-        return msgspec.structs.replace(view, **{field: value})
+        return with_result(self._index.execution(execution), self._history)
 
     async def history(
         self, execution: str, *, after: int = -1, limit: int = 1000, payloads: bool = False
@@ -124,5 +130,5 @@ class Offline:
         # Imported here: a decision needs the engine, and most commands only look.
         from qflow.cli._recording import record
 
-        await record(self._config, self._index, execution, kind, reason)
+        await record(self._config, self._index, self._keyring, execution, kind, reason)
         self._index.catch_up(self._source)

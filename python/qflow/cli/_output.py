@@ -171,6 +171,6 @@ def size(count_bytes: float) -> str:
     return f"{count_bytes:.1f} TiB"
 
 
-def plural(count: int, word: str) -> str:
-    """`1 record`, `2 records`."""
-    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
+def plural(count: int, word: str, words: str = "") -> str:
+    """`1 record`, `2 records`; `words` where an s is not enough."""
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {words or word + 's'}"

@@ -14,14 +14,19 @@ from qflow.engine._replay import replay
 from qflow.engine._state import FINAL, Event
 from qflow.errors import ExecutionStateError
 from qflow.node._archive import Archive
-from qflow.trust import load_or_create_key
+from qflow.trust import Keyring, load_or_create_key
 
 if TYPE_CHECKING:
     from qflow.config import Config
 
 
 async def record(
-    config: Config, index: Index, execution: str, kind: str, reason: str | None
+    config: Config,
+    index: Index,
+    keys: Keyring,
+    execution: str,
+    kind: str,
+    reason: str | None,
 ) -> None:
     """Decide on one event of an execution and append it. Durable on return.
 
@@ -38,7 +43,7 @@ async def record(
         known = index.execution(execution)
         if known.status in FINAL:
             raise ExecutionStateError(f"execution {known.id} is over; it cannot be {kind}")
-        live = _restored(known, index, log)
+        live = _restored(known, index, log, keys)
         event = Event(
             kind=kind,
             at=max(SystemClock().now_ms(), live.state.now),
@@ -56,11 +61,9 @@ async def record(
         await log.append(records, blocks)
 
 
-def _restored(known: model.Execution, index: Index, log: Log) -> Live:
-    history = History(index, log)
+def _restored(known: model.Execution, index: Index, log: Log, keys: Keyring) -> Live:
+    history = History(index, log, keys)
+    archive = Archive(index, history, log, keys)
     flow = Flow(_core.decode(history.block(_core.Cid(known.definition))))
-    restored = replay(flow, known.id, Archive(index, history, log).entries(known.id))
-    live = Live(flow, known.definition, restored.state)
-    live.seq, live.prev = restored.seq, restored.prev
-    live.since_snapshot = restored.since_snapshot
-    return live
+    restored = replay(flow, known.id, archive.entries(known.id), archive.key(known.id))
+    return Live.of(flow, known.definition, restored)

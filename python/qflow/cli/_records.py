@@ -40,7 +40,9 @@ def line_of(record: dict[str, Any], *, payloads: bool) -> str:
         words.append(f"(attempt {attempt})")
     if detail := _detail(record):
         words.append(detail)
-    if payloads and record.get("payload") is not None:
+    if payloads and "withheld" in record:
+        words.append(f"({record['withheld']})")
+    elif payloads and record.get("payload") is not None:
         words.append(json.dumps(record.get("value"), ensure_ascii=False, separators=(",", ":")))
     return "  ".join(words).rstrip()
 

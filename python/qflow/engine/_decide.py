@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from qflow import expressions, model
 from qflow.engine import _recover, _tasks
-from qflow.engine._ends import aborted, end, fault
+from qflow.engine._ends import end, fault
 from qflow.engine._flow import Flow
 from qflow.engine._schema import check_schema
 from qflow.engine._state import FINAL, ROOT, Decision, Event, Frame, State, Status
@@ -164,7 +164,7 @@ def _resumed(turn: Turn, event: Event) -> bool:
 
 def _aborted(turn: Turn, event: Event) -> bool:
     end(turn, Status.ABORTED)
-    turn.state.problem = aborted(event.meta)
+    turn.state.problem = model.aborted(event.meta)
     turn.record("aborted", meta=event.meta)
     return True
 

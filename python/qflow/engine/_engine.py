@@ -18,7 +18,7 @@ from qflow.engine._attempts import Attempts
 from qflow.engine._flow import Flow
 from qflow.engine._ledger import Ledger, Limits
 from qflow.engine._live import Batch, Beside, Identity, Live, plain
-from qflow.engine._ports import Archive, Journal, Library, Runner
+from qflow.engine._ports import Archive, Journal, Keys, Library, Runner
 from qflow.engine._recover import timers
 from qflow.engine._scope import Scope
 from qflow.engine._state import FINAL, Command, Event, Status
@@ -51,6 +51,7 @@ class Engine:
         *,
         journal: Journal,
         archive: Archive,
+        keys: Keys,
         runner: Runner,
         library: Library,
         clock: Clock,
@@ -60,7 +61,7 @@ class Engine:
     ) -> None:
         limits = limits or Limits()
         self._library, self._clock = library, clock
-        self._ledger = Ledger(journal, archive, clock, identity, limits)
+        self._ledger = Ledger(journal, archive, keys, clock, identity, limits)
         self._ledger.carry, self._ledger.told = self._carry_out, told
         self._ledger.stopped = self._stop
         self._attempts = Attempts(runner, self._outcome, limits.attempts_in_flight_max)
@@ -168,6 +169,10 @@ class Engine:
                 raise ExecutionNotFoundError(f"no execution {execution}")
             return found
         return await self._wait(live)
+
+    def forget_stored(self) -> set[str]:
+        """The log is about to lose its oldest documents: those that were thought to be there."""
+        return self._ledger.forget_stored()
 
     def resident(self, execution: str) -> model.Execution | None:
         """An execution in memory, as far as it has come."""
@@ -392,6 +397,11 @@ class Engine:
         self._ledger.create(batch, flow, asked["id"], asked["input"], live.id, parent)
 
     def _tell_parent(self, live: Live, frame: int, child: model.Execution) -> None:
+        if child.payloads is not None:
+            title = f"What {child.id} came to is {child.payloads}"
+            problem = model.problem(model.ErrorKind.RUNTIME, title)
+            self._ledger.post(live, "step_failed", frame, problem)
+            return
         if child.status == Status.COMPLETED:
             self._ledger.post(live, "step_completed", frame, child.output)
             return

@@ -20,7 +20,7 @@ from qflow.clock import Clock
 from qflow.diagnostics import logger
 from qflow.engine._flow import Flow
 from qflow.engine._live import Batch, Identity, Live, Residents
-from qflow.engine._ports import Archive, Journal
+from qflow.engine._ports import Archive, Journal, Keys
 from qflow.engine._recover import timers
 from qflow.engine._replay import replay
 from qflow.engine._state import FINAL, Command, Event, State
@@ -30,6 +30,7 @@ from qflow.errors import (
     PoisonedError,
     QflowError,
     ReplayError,
+    UnavailableError,
 )
 
 FLOWS_MAX: Final = 1024
@@ -57,6 +58,7 @@ class Ledger:
         self,
         journal: Journal,
         archive: Archive,
+        keys: Keys,
         clock: Clock,
         identity: Identity,
         limits: Limits,
@@ -70,6 +72,7 @@ class Ledger:
         self.stopped: Callable[[Exception], None] = lambda error: None
         """Called once, when the log fails."""
         self._journal, self._clock, self._identity = journal, clock, identity
+        self._keys = keys
         self._snapshot_every = limits.snapshot_every
         self._held: deque[tuple[Batch, Then | None]] = deque()
         self._in_flight = 0
@@ -284,8 +287,12 @@ class Ledger:
     ) -> Live:
         """Begin an execution within a batch. Raises ExecutionStateError when it cannot be."""
         definition, block = self._definition(flow)
-        live = Live(flow, definition, State(id=name, flow=flow.key, parent=parent))
-        meta: dict[str, Any] = {"definition": definition}
+        try:
+            key = self._keys.take()
+        except UnavailableError as error:
+            raise ExecutionStateError(f"{flow.key} cannot be started: {error}") from error
+        live = Live(flow, definition, State(id=name, flow=flow.key, parent=parent), key)
+        meta: dict[str, Any] = {"definition": definition, "key": key.number}
         if parent is not None:
             meta["parent"] = parent
         if flow.base is not None:
@@ -311,10 +318,16 @@ class Ledger:
         self._remember(text, flow)
         if text in self._stored:
             return text, None
-        if self.archive.block(text) is not None:
+        if self.archive.keeps(text):
             self._stored.add(text)
             return text, None
         return text, (bytes(cid), data)
+
+    def forget_stored(self) -> set[str]:
+        """From now on, ask the archive again whether the log holds a flow's document. Gives those
+        that executions on their way to the log count on."""
+        stored, self._stored = self._stored, set()
+        return stored
 
     def flow_of(self, definition: str) -> Flow:
         """The flow of a definition's CID, from memory or from the log."""
@@ -361,10 +374,12 @@ class Ledger:
         if known is None or known.status in FINAL:
             return None
         flow = self.flow_of(known.definition)
-        restored = replay(flow, execution, self.archive.entries(execution))
-        live = Live(flow, known.definition, restored.state)
-        live.seq, live.prev = restored.seq, restored.prev
-        live.since_snapshot = restored.since_snapshot
+        key = self.archive.key(execution)
+        live = Live.of(
+            flow,
+            known.definition,
+            replay(flow, execution, self.archive.entries(execution), key),
+        )
         live.note_listens()
         self.listen(execution, live.listens)
         self.lives.put(live)

@@ -10,7 +10,7 @@ import msgspec
 from qflow import _core, model
 from qflow.engine._decide import decide
 from qflow.engine._flow import Flow
-from qflow.engine._replay import checkpoint, rows
+from qflow.engine._replay import Restored, checkpoint, rows
 from qflow.engine._state import FINAL, Command, Event, Fact, State, Status
 
 Blocks = list[tuple[bytes, bytes]]
@@ -41,7 +41,7 @@ class Batch(msgspec.Struct):
 
     records: list[bytes] = msgspec.field(default_factory=list)
     blocks: dict[bytes, bytes] = msgspec.field(default_factory=dict)
-    """By CID: an event that many executions take is stored once."""
+    """By CID: what is there already, as the flow of many, is stored once."""
     after: list[tuple[Live, Sequence[bytes], Sequence[Command]]] = msgspec.field(
         default_factory=list
     )
@@ -65,6 +65,7 @@ class Live:
         "definition",
         "flow",
         "id",
+        "key",
         "listens",
         "pending",
         "prev",
@@ -73,13 +74,25 @@ class Live:
         "state",
     )
 
-    def __init__(self, flow: Flow, definition: str, state: State) -> None:
+    def __init__(
+        self, flow: Flow, definition: str, state: State, key: _core.SealingKey | None
+    ) -> None:
         self.flow, self.definition, self.state = flow, definition, state
+        self.key = key
+        """What its payloads are sealed with; None for one that began before they were."""
         self.id = state.id
         self.chain = model.id_bytes(state.id)
         self.seq, self.prev, self.since_snapshot = -1, bytes(32), 0
         self.pending = 0
         self.listens: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, flow: Flow, definition: str, restored: Restored) -> Live:
+        """An execution as a replay left it."""
+        live = cls(flow, definition, restored.state, restored.key)
+        live.seq, live.prev = restored.seq, restored.prev
+        live.since_snapshot = restored.since_snapshot
+        return live
 
     @property
     def is_idle(self) -> bool:
@@ -119,6 +132,7 @@ class Live:
             identity.subnet,
             identity.epoch,
             rows(facts),
+            self.key,
         )
         self.seq, self.prev = self.seq + len(records), prev
         self.since_snapshot += len(records)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
-from qflow import model
+from qflow import _core, model
 from qflow.engine._flow import Flow
 from qflow.engine._replay import Entry
 
@@ -37,12 +37,32 @@ class Archive(Protocol):
         """Its records from the newest checkpoint on, or all of them."""
         ...
 
+    def key(self, execution: str) -> _core.SealingKey | None:
+        """What its payloads are sealed with; None for one that began before they were.
+
+        Raises ErasedError, or UnavailableError when the key is not here."""
+        ...
+
     def block(self, cid: str) -> bytes | None:
         """A block by CID; None when the log does not hold it."""
         ...
 
+    def keeps(self, cid: str) -> bool:
+        """Whether the log holds a block, and not only until a pruning that has begun is over."""
+        ...
+
     def unfinished(self) -> Iterator[model.Execution]:
         """Every execution that is not over."""
+        ...
+
+
+class Keys(Protocol):
+    """Keys for new executions."""
+
+    def take(self) -> _core.SealingKey:
+        """A key that nothing was ever sealed with, and that a crash does not lose.
+
+        Raises UnavailableError; then nothing can be started."""
         ...
 
 

@@ -42,6 +42,8 @@ class Restored(msgspec.Struct, kw_only=True):
     prev: bytes
     """The hash of its last record."""
     since_snapshot: int
+    key: _core.SealingKey | None
+    """What its payloads are sealed with."""
 
 
 def type_of(kind: str) -> str:
@@ -73,8 +75,11 @@ def rows(facts: Iterable[Fact]) -> list[Row]:
     ]
 
 
-def replay(flow: Flow, execution: str, entries: Iterable[Entry]) -> Restored:
-    """The state behind the last entry. `entries` begin at seq 0 or at a checkpoint.
+def replay(
+    flow: Flow, execution: str, entries: Iterable[Entry], key: _core.SealingKey | None
+) -> Restored:
+    """The state behind the last entry. `entries` begin at seq 0 or at a checkpoint, their payloads
+    unsealed; `key` seals again what is compared, to the same bytes.
 
     Raises ReplayError when the chain does not follow from the decisions.
     """
@@ -84,11 +89,15 @@ def replay(flow: Flow, execution: str, entries: Iterable[Entry]) -> Restored:
         raise ReplayError(f"execution {execution} has no records")
     if kind_of(first.record["type"]) == "checkpoint":
         restored = Restored(
-            state=thaw(first.payload), seq=first.seq, prev=first.hash, since_snapshot=0
+            state=thaw(first.payload),
+            seq=first.seq,
+            prev=first.hash,
+            since_snapshot=0,
+            key=key,
         )
     elif first.seq == 0:
         state = State(id=execution, flow=flow.key, parent=first.record["meta"].get("parent"))
-        restored = Restored(state=state, seq=-1, prev=GENESIS, since_snapshot=0)
+        restored = Restored(state=state, seq=-1, prev=GENESIS, since_snapshot=0, key=key)
         _step(flow, restored, first, ahead)
     else:
         raise ReplayError(f"the chain of {execution} begins at record {first.seq}")
@@ -149,6 +158,7 @@ def _compare(restored: Restored, fact: Fact, found: Entry | None) -> None:
         record["subnet"],
         record["epoch"],
         rows([fact]),
+        restored.key,
     )
     if made != found.hash:
         raise ReplayError(

@@ -13,7 +13,9 @@ import anyio
 
 from qflow import _core, model
 from qflow.audit import History, Index, Log, follow
-from qflow.audit._own import CLOSED, OPENED, OwnChain
+from qflow.audit._erasures import apply_erasures
+from qflow.audit._own import CLOSED, OPENED, OwnChain, own_chain
+from qflow.audit._result import with_problem, with_result
 from qflow.clock import Clock, SystemClock
 from qflow.engine import (
     Engine,
@@ -35,11 +37,15 @@ from qflow.errors import (
 )
 from qflow.events import Bus, CloudEvent, record_event
 from qflow.node._archive import Archive
+from qflow.node._care import Care
+from qflow.node._compliance import Compliance
 from qflow.node._grouped import alone
+from qflow.node._keys import supply
 from qflow.node._library import Library
+from qflow.node._public import Public
 from qflow.steps import Functions, Runner
 from qflow.steps import Limits as StepLimits
-from qflow.trust import NodeKey, Secrets, load_or_create_key
+from qflow.trust import Keyring, NodeKey, Secrets, load_or_create_key
 
 if TYPE_CHECKING:
     from qflow.config import Config
@@ -116,6 +122,12 @@ class Node:
         self._schedules.restore(self._index.schedules(), self._scheduled_flow, self._view)
         group.start_soon(self._schedules.run)
         group.start_soon(follow, self._index, self._log)
+        self._public = Public(self._config, self._key, self._clock, self._log)
+        await self._public.open(stack, group)
+        group.start_soon(supply, self._keyring)
+        if (hours := self._config.retention.every_hours) > 0:
+            group.start_soon(self.care.retain_every, hours, self._key.did)
+        group.start_soon(self._own.watch_clock)
         self._ready_ms = self._clock.now_ms() - began
 
     async def _open_log(self, stack: AsyncExitStack) -> None:
@@ -132,11 +144,13 @@ class Node:
             queue_bytes_max=bounds.queue_bytes_max,
         )
         self._log = await stack.enter_async_context(log)
+        self._keyring = Keyring(self._home, lambda: self._key.seed)
+        stack.callback(self._keyring.close)
         self._index = Index(self._home / "index.db")
         stack.callback(self._index.close)
         await anyio.to_thread.run_sync(self._index.catch_up, self._log)
-        self._history = History(self._index, self._log)
-        self._archive = Archive(self._index, self._history, self._log)
+        self._history = History(self._index, self._log, self._keyring)
+        self._archive = Archive(self._index, self._history, self._log, self._keyring)
         self._own = OwnChain(
             self._log,
             self._index,
@@ -145,6 +159,41 @@ class Node:
             public_key=self._key.public,
             identity=self._identity,
         )
+        await anyio.to_thread.run_sync(self._open_keys)
+        self._open_keepers()
+
+    def _open_keepers(self) -> None:
+        self.care = Care(
+            own=self._own,
+            chain=own_chain(self._key.public),
+            index=self._index,
+            history=self._history,
+            log=self._log,
+            keys=self._keyring,
+            clock=self._clock,
+            rules=self._config.retention.rules,
+            stored=self._store_again,
+        )
+        """Legal holds, erasure, retention."""
+        self.compliance = Compliance(
+            own=self._own,
+            history=self._history,
+            log=self._log,
+            path=self._home / "log",
+            key=self._key,
+            subnet=self._config.subnet,
+            clock=self._clock,
+        )
+        """Rules and reports."""
+
+    def _store_again(self, floor: int) -> set[str]:
+        self._archive.floor = floor
+        return self._engine.forget_stored()
+
+    def _open_keys(self) -> None:
+        chain = own_chain(self._key.public)
+        apply_erasures(self._history, chain, self._keyring, mark=True)
+        self._keyring.refill()
 
     def _runner(self) -> Runner:
         http = self._config.http
@@ -167,6 +216,7 @@ class Node:
         return Engine(
             journal=self._log,
             archive=self._archive,
+            keys=self._keyring,
             runner=runner,
             library=self._library,
             clock=self._clock,
@@ -240,13 +290,14 @@ class Node:
     ) -> Executions:
         """Executions, newest first; `before` is the id to go on behind."""
         self._index.catch_up(self._log)
-        return self._index.executions(status=status, flow=flow, limit=limit, before=before)
+        found = self._index.executions(status=status, flow=flow, limit=limit, before=before)
+        return [with_problem(view, self._history) for view in found]
 
     def show(self, execution: str) -> model.Execution:
         """One execution by its id or a unique beginning. Raises ExecutionNotFoundError."""
         name = self._full(execution)
         view = self._engine.resident(name)
-        return view if view is not None else self._archive.with_result(self._index.execution(name))
+        return view if view is not None else with_result(self._index.execution(name), self._history)
 
     def history(
         self, execution: str, *, after: int = -1, limit: int = 1000, payloads: bool = False
@@ -313,6 +364,7 @@ class Node:
             "executions": self._index.counts(),
             "schedules": len(self._schedules.list()),
             "functions": sorted(self._functions.names()),
+            **self._public.status(),
         }
 
     def _is_function(self, name: str) -> bool:

@@ -17,11 +17,15 @@ class ManualClock:
 
     def __init__(self, start_ms: int = START_MS) -> None:
         self._now = start_ms
+        self._set = 0
         self._sleepers: list[tuple[int, int, anyio.Event]] = []
         self._count = 0
 
     def now_ms(self) -> int:
         return self._now
+
+    def elapsed_ms(self) -> int:
+        return self._now - self._set
 
     async def sleep_until(self, at_ms: int) -> None:
         """Return once the clock has been moved to `at_ms` or beyond."""
@@ -34,8 +38,13 @@ class ManualClock:
         await event.wait()
 
     def set_back(self, by_ms: int) -> None:
-        """Move the clock backwards, as an operator or a time server may."""
-        self._now -= by_ms
+        """Move the clock backwards, as an operator or a time server may; no time passes."""
+        self.set_ahead(-by_ms)
+
+    def set_ahead(self, by_ms: int) -> None:
+        """Move the clock forward while no time passes. Sleepers wake at the next `advance`."""
+        self._now += by_ms
+        self._set += by_ms
 
     async def advance(self, by_ms: int) -> None:
         """Move forward, waking each sleeper at its own time, in order."""

@@ -15,14 +15,26 @@ _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
 def read_private(path: Path, size_bytes_max: int) -> bytes:
-    """The content of a regular file that only its owner, this process's user, can open.
+    """The content of a file that `open_private` opens.
+
+    Raises ValueError when it is too long, and as that does.
+    """
+    with os.fdopen(open_private(path, os.O_RDONLY), "rb") as file:
+        content = file.read(size_bytes_max + 1)
+    if len(content) > size_bytes_max:
+        raise ValueError(f"{path} is longer than {size_bytes_max} bytes")
+    return content
+
+
+def open_private(path: Path, flags: int) -> int:
+    """A descriptor of a regular file that only its owner, this process's user, can open.
 
     The check is made on the opened file, so nothing can be exchanged in between.
-    Raises PermissionError when it is not private, ValueError when it is too long, OSError else.
+    Raises PermissionError when it is not private, OSError else.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(file.fileno())
+    descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise PermissionError(f"{path} is not a regular file")
         if found.st_uid != os.geteuid():
@@ -30,10 +42,10 @@ def read_private(path: Path, size_bytes_max: int) -> bytes:
         if found.st_mode & _OTHERS:
             mode = stat.S_IMODE(found.st_mode)
             raise PermissionError(f"{path} is open to others (mode {mode:04o}): chmod 600 {path}")
-        content = file.read(size_bytes_max + 1)
-    if len(content) > size_bytes_max:
-        raise ValueError(f"{path} is longer than {size_bytes_max} bytes")
-    return content
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def create_whole(path: Path, content: bytes, mode: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from base64 import b64decode
 from pathlib import Path
 from typing import Final
 
@@ -75,16 +76,38 @@ def load_or_create_key(home: str | os.PathLike[str]) -> NodeKey:
     return key
 
 
+def load_seed(home: str | os.PathLike[str]) -> bytes:
+    """The private half alone, of a home that has a key: without PyNaCl, which loads slowly.
+
+    Raises SigningKeyError, also when there is none.
+    """
+    path = Path(home) / KEY_FILE
+    try:
+        return _parse_seed(read_private(path, _FILE_BYTES_MAX), path)
+    except (OSError, ValueError) as error:
+        raise SigningKeyError(f"the node's key cannot be used: {error}") from error
+
+
+def public_half(seed: bytes) -> bytes:
+    """The 32 bytes of the public half of a seed."""
+    return b64decode(_core.generate_vkey("qflow.node", seed).split("+", 2)[2])[1:]
+
+
 def _parse_key(content: bytes, path: Path) -> NodeKey:
+    seed = _parse_seed(content, path)
+    from nacl.signing import SigningKey  # Takes longer to import than all of this package.
+
+    return NodeKey(seed=seed, public=bytes(SigningKey(seed).verify_key))
+
+
+def _parse_seed(content: bytes, path: Path) -> bytes:
     text = content.removesuffix(b"\n")
     if len(text) != 2 * SEED_BYTES or text.strip(b"0123456789abcdef"):
         raise SigningKeyError(f"{path} is not a key: 64 hexadecimal digits on one line")
-    from nacl.signing import SigningKey  # Takes longer to import than all of this package.
-
     seed = bytes.fromhex(text.decode("ascii"))
     if len(set(seed)) < _DISTINCT_BYTES_MIN:
         raise SigningKeyError(f"{path} is a weak key: it was not made by chance")
-    return NodeKey(seed=seed, public=bytes(SigningKey(seed).verify_key))
+    return seed
 
 
 def _publish(key: NodeKey, path: Path) -> None:
