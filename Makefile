@@ -38,7 +38,7 @@ AUDIT = $(QFLOW_CACHE)/venvs/audit-$(call key,audit)
 site = $(wildcard $(1)/lib/python3.*/site-packages)
 
 export VIRTUAL_ENV := $(CURDIR)/.venv
-export PATH := $(CURDIR)/.venv/bin:$(DEPS)/bin:$(PATH):$(REAL_HOME)/.cargo/bin
+export PATH := $(CURDIR)/.venv/bin:$(DEPS)/bin:$(PATH):$(REAL_HOME)/.cargo/bin:/usr/local/go/bin
 # Not .venv's: that path changes with the checkout, and pyo3 would be built again for each.
 export PYO3_PYTHON := $(DEPS)/bin/python
 
@@ -54,6 +54,7 @@ BEGAN := $(shell date +%s)
 
 N ?= 200
 KILLS ?= 5
+SEEDS ?= 100
 
 .PHONY: help
 help: ## this list
@@ -87,9 +88,16 @@ lint: build ## format, ruff, clippy, mypy --strict, and the stub of the Rust mod
 test-rust: ## the tests of the crates
 	@$(STEP) "cargo test" $(LOCKED) cargo test --quiet $(RUST_TESTED) $(CARGO_LOCKED)
 
+.PHONY: go-programs
+go-programs: build ## what others made, to check our log and to cosign it
+	@.ci/need go golang-go
+	@.ci/need ssh-agent openssh-client
+	@$(STEP) "go programs" tests/compatibility/go/build .venv/go
+
 .PHONY: test-python
-test-python: build ## the tests of the package; ARGS="-k name" picks some
+test-python: build go-programs ## the tests of the package; ARGS="-k name" picks some
 	@.ci/need strace strace
+	@.ci/need soffice libreoffice-calc
 	@$(STEP) "pytest" $(PYTEST) $(ARGS)
 
 .PHONY: demo
@@ -104,6 +112,10 @@ kill-test: build ## SIGKILL at N random moments under load, then resume and veri
 fault-test: build ## every system call of an append fails, with EIO, ENOSPC and SIGKILL
 	@.ci/need strace strace
 	@QFLOW_TEST_FULL=1 $(PYTEST) -m faults -rA
+
+.PHONY: attack-table
+attack-table: build ## every known attack on a log, SEEDS times: who finds it (SEEDS=100)
+	@$(PY) -m tests.attacks.table --seeds $(SEEDS) --write
 
 .PHONY: fuzz
 fuzz: build ## the property tests of both languages with N cases each (N=200)

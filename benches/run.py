@@ -1,6 +1,6 @@
 """Runs the measurements, each in a process of its own, and prints their tables.
 
-make bench [ARGS="steps log waiting import"]
+make bench [ARGS="steps log waiting import audit"]
 """
 
 from __future__ import annotations
@@ -12,7 +12,17 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-BENCHES = ("steps", "log", "waiting", "import")
+BENCHES = (
+    "steps",
+    "log",
+    "waiting",
+    "import",
+    "audit",
+    "receipts",
+    "index",
+    "export",
+    "signatures",
+)
 
 
 def main(names: list[str]) -> int:

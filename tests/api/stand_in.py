@@ -30,6 +30,8 @@ class StandIn:
         self.records: dict[str, list[dict[str, Any]]] = {}
         self.emitted: list[CloudEvent] = []
         self.actors: list[str] = []
+        self.care: Any = None
+        self.compliance: Any = None
         self.known: dict[str, Schedule] = {}
         self.waiting = 0
         self.over = anyio.Event()

@@ -15,6 +15,9 @@ class Ticks:
         self._now += 1
         return self._now
 
+    def elapsed_ms(self) -> int:
+        return self._now
+
     async def sleep_until(self, at_ms: int) -> None:
         await anyio.lowlevel.checkpoint()
         self._now = max(self._now, at_ms)

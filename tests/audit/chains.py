@@ -54,7 +54,7 @@ class MemorySource:
     def __init__(self) -> None:
         self.frames: list[tuple[list[tuple[int, int, bytes]], list[tuple[bytes, int, int]]]] = []
         self.bytes: dict[int, bytes] = {}
-        self.size = 0
+        self.size = self.first = 0
 
     def append(self, records: Sequence[bytes], blocks: Sequence[tuple[bytes, bytes]] = ()) -> None:
         placed, kept = [], []
@@ -84,6 +84,9 @@ class MemorySource:
         if address not in self.bytes:
             raise CorruptError(f"nothing was written at {address}")
         return self.bytes[address]
+
+    def read_many(self, addresses: Sequence[int]) -> list[bytes]:
+        return [self.read(address) for address in addresses]
 
     def _keep(self, data: bytes) -> int:
         address = 1000 + len(self.bytes)

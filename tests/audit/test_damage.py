@@ -50,7 +50,7 @@ def damage(path: Path, how: str) -> None:
         db.close()
     if how == "a table less":
         with sqlite3.connect(path) as db:
-            db.execute("DROP TABLE records")
+            db.execute("DROP TABLE runs")
         db.close()
 
 
@@ -208,7 +208,7 @@ def test_a_batch_that_fails_leaves_nothing_behind(
     before = everything(index)
     begin(source, 2, flow="new/flow/1.0.0")
     with monkeypatch.context() as broken:
-        broken.setattr("qflow.audit._project.Batch._write_blocks", lambda _: 1 / 0)
+        broken.setattr("qflow.audit._project._write_chunks", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             index.catch_up(source)
     assert everything(index) == before

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from qflow import _core, model
-from qflow.audit import Index
+from qflow.audit import History, Index
+from qflow.audit._result import with_problem
 from qflow.errors import CorruptError, ExecutionNotFoundError
 from tests.audit.chains import (
     NODE_CHAIN,
@@ -38,32 +41,20 @@ def test_failed_executions_count_as_failed_and_nothing_else(
     assert [one.status for one in index.executions(status="faulted")] == ["faulted"]
 
 
-def test_what_went_wrong_is_shown_in_short(index: Index, source: MemorySource) -> None:
-    long = {"type": "t", "title": "Broken", "status": 500, "detail": "x" * 5000, "more": [1]}
-    faulted = begin(source, 1, ("faulted", {}, long))
+def test_what_went_wrong_is_read_from_the_chain_and_not_kept_in_the_index(
+    index: Index, source: MemorySource, path: Path
+) -> None:
+    faulted = begin(source, 1, ("faulted", {}, {"title": "Broken", "detail": "of ann@example.org"}))
     aborted = begin(source, 2, ("aborted", {"reason": "enough"}))
     index.catch_up(source)
-    assert index.execution(faulted).problem == {
-        "type": "t",
-        "status": 500,
-        "title": "Broken",
-        "detail": "x" * 500,
-    }
-    assert index.execution(aborted).problem == {"title": "Aborted", "detail": "enough"}
-
-
-def test_the_problem_may_stand_in_an_earlier_batch_of_blocks(
-    index: Index, source: MemorySource
-) -> None:
-    problem = {"title": "Broken"}
-    data = _core.encode(problem)
-    source.append([], [(bytes(_core.cid_of(data)), data)])
-    index.catch_up(source)
-    chain = Chain(chain_id(1))
-    records, _ = chain.frame(("created", {}), ("faulted", {}, problem))
-    source.append(records)
-    index.catch_up(source)
-    assert index.execution(model.id_text(chain.id)).problem == problem
+    history = History(index, source)
+    shown = [with_problem(index.execution(one), history).problem for one in (faulted, aborted)]
+    assert shown[0] == {"title": "Broken", "detail": "of ann@example.org"}
+    assert shown[1] is not None
+    assert (shown[1]["title"], shown[1]["detail"]) == ("Aborted", "enough")
+    assert index.execution(faulted).problem is None
+    index._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert b"example.org" not in path.read_bytes()
 
 
 @pytest.mark.holds("H10")

@@ -19,6 +19,9 @@ Run = Callable[..., Result]
 COMMANDS = (
     "init", "serve", "run", "list", "show", "logs", "pause", "resume", "abort", "emit", "events",
     "schedule add", "schedule list", "schedule remove", "validate", "audit verify",
+    "audit receipt", "audit check-receipt", "audit export", "audit verify-export",
+    "audit comply", "audit reports", "audit report", "audit check-report",
+    "audit hold", "audit release", "audit holds", "audit erase", "audit retain",
     "index rebuild", "doctor", "config show", "version",
 )  # fmt: skip
 
@@ -42,7 +45,7 @@ def test_every_command_has_help_with_an_example_and_json(qflow: Run, command: st
 
 def test_the_help_documents_every_exit_code(qflow: Run) -> None:
     listed = re.findall(r"^ +(\d+)  \w", qflow("--help").stdout, re.MULTILINE)
-    assert listed == ["0", "1", "2", "3", "4", "5", "6", "130"]
+    assert listed == ["0", "1", "2", "3", "4", "5", "6", "7", "8", "130"]
 
 
 def test_list_is_aligned_for_people_and_plain_in_a_pipe(qflow: Run, behind: Behind) -> None:

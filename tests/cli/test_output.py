@@ -11,6 +11,10 @@ from qflow.cli._home import _template
 from qflow.cli._output import duration, plural, size
 from qflow.config import Config
 
+SECTIONS = {"log", "engine", "http", "events", "retention", "server", "witness"}
+EXAMPLES = {"http.proxy", "server.listen", "witness.policy", "witness.logs_file"}
+"""Settings without a default, of which the file shows what they may be."""
+
 
 @pytest.mark.parametrize(
     ("length_ms", "text"),
@@ -58,14 +62,14 @@ def test_the_settings_file_that_init_makes_shows_every_setting_with_its_default(
     assert shown.keys() == expected.keys()
     for key, value in shown.items():
         default = list(expected[key]) if isinstance(expected[key], tuple) else expected[key]
-        assert value == default or key == "http.proxy", key
-    assert tomllib.loads(_template()).keys() <= {"log", "engine", "http", "events"}
+        assert value == default or key in EXAMPLES, key
+    assert tomllib.loads(_template()).keys() <= SECTIONS
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     found = []
     for name, value in values.items():
-        if isinstance(value, dict) and prefix == "" and name in ("log", "engine", "http", "events"):
+        if isinstance(value, dict) and prefix == "" and name in SECTIONS:
             found += _flat(value, f"{name}.")
         else:
             found.append((prefix + name, value))

@@ -126,8 +126,8 @@ def test_a_flow_runs_and_leaves_a_history_that_verifies(qflow: Home) -> None:
     assert records[0]["value"] == {"name": "ada"}
     assert records[-1]["value"] == {"hello": "ada"}
     verdict = qflow.json("audit", "verify")
-    assert (verdict["verdict"], verdict["findings"]) == ("VERIFIED", [])
-    assert qflow("audit", "verify").stdout.startswith("VERIFIED\n")
+    assert (verdict["verdict"], verdict["findings"]) == ("UNANCHORED", [])
+    assert qflow("audit", "verify").stdout.startswith("VERIFIED, UNANCHORED\n")
 
 
 def test_run_tells_its_end_by_the_exit_code(qflow: Home) -> None:
@@ -150,7 +150,8 @@ def test_one_changed_byte_is_found(qflow: Home, tmp_path: Path) -> None:
     copy = tmp_path / "copy" / "log"
     shutil.copytree(qflow.path / "log", copy)
     key = (qflow.path / "node.pub").read_text().strip()
-    assert qflow.json("audit", "verify", "--log", str(copy), "--key", key)["verdict"] == "VERIFIED"
+    found = qflow.json("audit", "verify", "--log", str(copy), "--key", key)
+    assert (found["verdict"], found["ok"]) == ("UNANCHORED", True)
     segment = next(path for path in sorted((copy / "journal").iterdir()) if path.is_file())
     data = bytearray(segment.read_bytes())
     place = data.index(b"test/greet")
@@ -195,7 +196,7 @@ def test_commands_use_the_node_that_runs(qflow: Home) -> None:
         assert json.loads(done.stdout) == {"hello": "ada"}
         waiting = qflow("run", qflow.flow("approve"), "--detach").stdout.strip()
         assert qflow.json("list", "--status", "waiting")[0]["id"] == waiting
-        assert qflow.json("audit", "verify")["verdict"] == "VERIFIED"
+        assert qflow.json("audit", "verify")["verdict"] == "UNANCHORED"
         data = ("--data", '{"by": "ada"}')
         assert qflow("emit", "--type", "com.example.other", *data, code=3).stdout == ""
         assert qflow("emit", "--type", "com.example.approved", *data).stdout == f"{waiting}\n"
@@ -226,7 +227,7 @@ def test_pause_holds_across_processes_until_resume(qflow: Home, with_node: bool)
     with qflow.serving():
         qflow("logs", execution, "-f")
         assert qflow.json("show", execution)["output"] == {"by": "ada"}
-    assert qflow.json("audit", "verify")["verdict"] == "VERIFIED"
+    assert qflow.json("audit", "verify")["verdict"] == "UNANCHORED"
 
 
 @pytest.mark.holds("E5")
@@ -239,7 +240,7 @@ def test_abort_holds_with_no_node_running(qflow: Home) -> None:
     qflow("abort", execution, code=4)
     with qflow.serving() as ready:
         assert ready["executions"]["aborted"] == 1
-    assert qflow.json("audit", "verify")["verdict"] == "VERIFIED"
+    assert qflow.json("audit", "verify")["verdict"] == "UNANCHORED"
 
 
 def test_an_interrupted_run_goes_on_when_a_node_starts(qflow: Home) -> None:

@@ -14,7 +14,7 @@ FLOW = load("- a: {set: {x: 1}}")
 
 def live(number: int, status: str) -> Live:
     state = State(id=model.id_text(number.to_bytes(16, "big")), flow=FLOW.key, status=status)
-    return Live(FLOW, "", state)
+    return Live(FLOW, "", state, None)
 
 
 def test_those_that_only_wait_leave_and_the_newest_stays() -> None:

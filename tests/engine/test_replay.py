@@ -15,7 +15,7 @@ from qflow.engine._replay import replay
 from qflow.engine._snapshot import freeze, thaw
 from qflow.engine._state import Fact, State, Status
 from qflow.errors import ReplayError
-from tests.engine.world import Failed, World
+from tests.engine.world import KEY, Failed, World
 
 FLOW = """\
 document: {dsl: '1.0.3', namespace: test, name: busy, version: '1.0.0'}
@@ -77,7 +77,7 @@ def test_the_whole_chain_replays_to_the_same_records() -> None:
     world = World(FLOW, act, snapshot_every=4).start({"items": [1, 2, 3]})
     for _ in range(12):
         world.step()
-    restored = replay(world.flow, world.live.id, world.entries(first=0))
+    restored = replay(world.flow, world.live.id, world.entries(first=0), KEY)
     assert (restored.seq, restored.prev) == (world.live.seq, world.live.prev)
     assert msgspec.to_builtins(restored.state) == msgspec.to_builtins(world.state)
 
@@ -91,7 +91,7 @@ def test_a_decision_that_would_be_made_otherwise_stops_the_replay(
     monkeypatch.setattr(_recover, "waiting_for", lambda state: {"other": True})
     monkeypatch.setattr(_decide, "TRANSITIONS_MAX", 1)
     with pytest.raises(ReplayError, match=r"record [012]"):
-        replay(world.flow, world.live.id, world.entries())
+        replay(world.flow, world.live.id, world.entries(), KEY)
 
 
 @pytest.mark.holds("E3")
@@ -111,7 +111,7 @@ def test_a_chain_that_was_changed_does_not_replay(change: str) -> None:
     else:
         entries[place].record["meta"]["frame"] += 1
     with pytest.raises(ReplayError):
-        replay(world.flow, world.live.id, entries)
+        replay(world.flow, world.live.id, entries, KEY)
 
 
 def test_a_snapshot_gives_the_state_back_and_stores_shared_values_once() -> None:
@@ -144,7 +144,7 @@ def test_the_chain_replays_from_each_of_its_checkpoints() -> None:
     marks = [i for i, f in enumerate(world.facts()) if f == "created" and i]
     assert len(marks) > 3
     for first in [0, *marks]:
-        replay(world.flow, world.live.id, world.entries(first=first))
+        replay(world.flow, world.live.id, world.entries(first=first), KEY)
 
 
 @pytest.mark.holds("E3")
@@ -153,9 +153,9 @@ def test_a_chain_begins_at_its_beginning_or_at_a_checkpoint_of_its_own() -> None
     for _ in range(6):
         world.step()
     with pytest.raises(ReplayError, match="begins at record 1"):
-        replay(world.flow, world.live.id, world.entries(first=1))
+        replay(world.flow, world.live.id, world.entries(first=1), KEY)
     with pytest.raises(ReplayError, match="in the chain of"):
-        replay(world.flow, "other", world.entries())
+        replay(world.flow, "other", world.entries(), KEY)
 
 
 @pytest.mark.holds("E3")
@@ -166,7 +166,7 @@ def test_an_end_that_follows_from_no_event_is_refused() -> None:
     assert "aborted" in entries[-1].record["type"]
     entries[-1].record["type"] = "q.qflow.exec.completed.v1"
     with pytest.raises(ReplayError, match="does not follow from any event"):
-        replay(world.flow, world.live.id, entries)
+        replay(world.flow, world.live.id, entries, KEY)
 
 
 @pytest.mark.holds("E3")
@@ -181,7 +181,7 @@ def test_a_checkpoint_that_is_not_of_the_state_is_refused(monkeypatch: pytest.Mo
     world.snapshot_every = 1
     world.settle()
     with pytest.raises(ReplayError, match="checkpoint"):
-        replay(world.flow, world.live.id, world.entries(first=0))
+        replay(world.flow, world.live.id, world.entries(first=0), KEY)
 
 
 @pytest.mark.holds("E2", "E3")

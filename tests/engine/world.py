@@ -22,6 +22,7 @@ from qflow.engine._state import FINAL, Command, Event, State
 
 IDENTITY = Identity(node="did:key:zTest", subnet="test")
 START_MS = 1_700_000_000_000
+KEY = _core.SealingKey(7, bytes(range(32)))
 
 
 class Failed(Exception):
@@ -52,7 +53,8 @@ class World:
         self.snapshot_every = snapshot_every
         self._timers: list[tuple[int, int, str]] = []
         self._asked: list[Command] = []
-        self.live = Live(self.flow, "bafy", State(id=model.id_text(bytes(16)), flow=self.flow.key))
+        state = State(id=model.id_text(bytes(16)), flow=self.flow.key)
+        self.live = Live(self.flow, "bafy", state, KEY)
 
     # -- doing -----------------------------------------------------------------------------
 
@@ -92,10 +94,8 @@ class World:
 
     def crash(self) -> World:
         """Lose everything but the chain, and go on from there."""
-        restored = replay(self.flow, self.live.id, self.entries())
-        live = Live(self.flow, "bafy", restored.state)
-        live.seq, live.prev = restored.seq, restored.prev
-        live.since_snapshot = restored.since_snapshot
+        restored = replay(self.flow, self.live.id, self.entries(), KEY)
+        live = Live.of(self.flow, "bafy", restored)
         assert (live.seq, live.prev) == (self.live.seq, self.live.prev)
         assert msgspec.to_builtins(live.state) == msgspec.to_builtins(self.live.state)
         self.live, self._asked, self._timers = live, [], []
@@ -123,7 +123,7 @@ class World:
         for index in range(first, len(decoded)):
             record = decoded[index]
             cid = record.get("payload")
-            payload = msgspec.UNSET if cid is None else _core.decode(self.blocks[bytes(cid)])
+            payload = msgspec.UNSET if cid is None else _unsealed(record, self.blocks[bytes(cid)])
             yield Entry(record["seq"], _core.record_hash(self.records[index]), record, payload)
 
     def facts(self) -> list[str]:
@@ -168,3 +168,8 @@ class World:
             self.post("step_failed", frame=frame, value=failed.problem)
         else:
             self.post("step_completed", frame=frame, value=value)
+
+
+def _unsealed(record: dict[str, Any], block: bytes) -> Any:
+    place = {name: record[name] for name in ("subnet", "chain", "seq", "epoch", "prev")}
+    return _core.decode(KEY.unseal(block, **place))

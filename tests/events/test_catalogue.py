@@ -23,6 +23,12 @@ TYPES = [f"q.qflow.exec.{kind}.v1" for kind in EXEC.split()] + [
     "q.qflow.history.opened.v1",
     "q.qflow.history.closed.v1",
     "q.qflow.history.gap.v1",
+    "q.qflow.history.clock.v1",
+    "q.qflow.history.held.v1",
+    "q.qflow.history.released.v1",
+    "q.qflow.history.erased.v1",
+    "q.qflow.history.pruned.v1",
+    "q.qflow.compliance.reported.v1",
 ]
 CID = "bafyreigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi"
 COMMON: dict[str, Any] = {
@@ -49,6 +55,30 @@ MORE: dict[str, dict[str, Any]] = {
     "faulted": {"payload": CID},
     "scheduled": {"payload": CID},
     "q.qflow.checkpoint.created.v1": {"payload": CID, "meta": {"size": 10}},
+    "q.qflow.compliance.reported.v1": {
+        "payload": CID,
+        "meta": {
+            "report": COMMON["execution"],
+            "rules": "0" * 64,
+            "size": 9,
+            "findings": 2,
+            "errors": 1,
+        },
+    },
+    "q.qflow.history.held.v1": {
+        "meta": {"id": COMMON["execution"], "reason": "case", "by": "ann", "at": 1, "flow": "*"}
+    },
+    "q.qflow.history.released.v1": {"meta": {"id": COMMON["execution"], "reason": "over"}},
+    "q.qflow.history.erased.v1": {
+        "meta": {"execution": COMMON["execution"], "key": 7, "reason": "asked"}
+    },
+    "q.qflow.history.pruned.v1": {
+        "payload": CID,
+        "meta": {"minimum": 9, "segment": 1, "chains": 2, "reason": "rules"},
+    },
+    "q.qflow.history.clock.v1": {
+        "meta": {"wall": 1, "expected": 5001, "moved_ms": 5000, "kind": "backwards"}
+    },
 }
 
 

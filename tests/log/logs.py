@@ -88,3 +88,27 @@ def frame_starts(file: Path) -> Iterator[int]:
     """Where the frames of a segment begin."""
     data = file.read_bytes()
     yield from (at for at in range(BLOCK, len(data), BLOCK) if data[at : at + 4] == b"QFR1")
+
+
+def used(path: Path) -> list[Path]:
+    """The segments that have frames."""
+    return [file for file in segments(path) if next(frame_starts(file), None)]
+
+
+def frame_checksum(frame: bytes, head: int) -> bytes:
+    """Of docs/formats/log.md, from the page."""
+    at, covered = 48, b""
+    while at < len(frame) - head:
+        covered += frame[at : at + 8]
+        at += 9 + int.from_bytes(frame[at + 4 : at + 8], "little")
+    covered += frame[len(frame) - head :] + frame[8:48]
+    return crc32c(covered).to_bytes(4, "little")
+
+
+def crc32c(data: bytes) -> int:
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF

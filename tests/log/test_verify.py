@@ -17,12 +17,15 @@ from tests.log.logs import (
     SEGMENT_BYTES,
     VKEY,
     change_byte,
+    crc32c,
     files,
+    frame_checksum,
     frame_starts,
     frames,
     open_log,
     report,
     segments,
+    used,
     verify,
     write_log,
 )
@@ -122,35 +125,11 @@ def resign(forged: Path, source: Path) -> None:
         mine.write_bytes(data)
 
 
-def frame_checksum(frame: bytes, head: int) -> bytes:
-    """Of docs/formats/log.md, from the page."""
-    at, covered = 48, b""
-    while at < len(frame) - head:
-        covered += frame[at : at + 8]
-        at += 9 + int.from_bytes(frame[at + 4 : at + 8], "little")
-    covered += frame[len(frame) - head :] + frame[8:48]
-    return crc32c(covered).to_bytes(4, "little")
-
-
-def crc32c(data: bytes) -> int:
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
-    return crc ^ 0xFFFFFFFF
-
-
 def cut_bytes(file: Path, start: int, end: int) -> None:
     """Zeros, as where nothing was ever written."""
     with file.open("r+b") as handle:
         handle.seek(start)
         handle.write(bytes(end - start))
-
-
-def used(path: Path) -> list[Path]:
-    """The segments that have frames."""
-    return [file for file in segments(path) if next(frame_starts(file), None)]
 
 
 def cut_frame(file: Path, number: int, following: int | None) -> None:
@@ -200,6 +179,19 @@ def test_frames_in_another_order_are_found(path: Path) -> None:
     data[one], data[two] = data[two], data[one]
     used.write_bytes(data)
     assert verify(path)
+
+
+@pytest.mark.holds("H3")
+def test_a_segment_that_begins_with_another_tree_is_found(path: Path) -> None:
+    write_log(path, 400)
+    for at, value in ((56, b"?"), (40, b"\1")):
+        copy = shutil.copytree(path, path.parent / f"copy-{at}")
+        segment = used(copy)[1]
+        data = bytearray(segment.read_bytes())
+        data[at : at + 1] = value
+        data[8:12] = crc32c(bytes(data[12:4096])).to_bytes(4, "little")
+        segment.write_bytes(data)
+        assert any(segment.name in one for one in verify(copy))
 
 
 def test_files_that_a_log_does_not_have_are_found(path: Path) -> None:
@@ -290,3 +282,35 @@ def test_nothing_to_read_is_an_error(path: Path) -> None:
 def test_an_empty_log_verifies(path: Path) -> None:
     open_log(path).close()
     assert (report(path)["size"], verify(path)) == (0, [])
+
+
+def test_a_spare_segment_that_was_shortened_is_found_and_made_anew(path: Path) -> None:
+    write_log(path, 100)
+    spare = segments(path)[-1]
+    assert not spare.read_bytes().strip(b"\0")
+    os.truncate(spare, 8192)
+    assert verify(path) == []
+    os.truncate(spare, 5000)
+    assert verify(path)
+    open_log(path).close()
+    assert spare.stat().st_size == SEGMENT_BYTES
+    assert verify(path) == []
+
+
+def test_a_reader_does_not_take_damage_for_the_end(path: Path) -> None:
+    log = open_log(path, segment_bytes=16 << 20)
+    data = b"x" * (1 << 20)
+    block = (bytes(_core.cid_of(data, "raw")), data)
+    for records, _ in frames(9):
+        log.append_durable(records, [block])
+    log.close()
+    last = used(path)[-1]
+    starts = list(frame_starts(last))
+    assert len(starts) >= 4
+    change_byte(last, starts[1] + 5000)
+    with pytest.raises(CorruptError, match="checksum"):
+        _ = _core.LogReader(str(path)).size
+    # The last one may be a commit that is being written.
+    change_byte(last, starts[1] + 5000)
+    change_byte(last, starts[-1] + 5000)
+    assert _core.LogReader(str(path)).size == 8
