@@ -145,13 +145,14 @@ async def test_what_was_written_plain_is_read_and_goes_on(
 
 
 async def test_without_its_key_an_execution_stays_shut_and_others_go_on(
-    tmp_path: Path, world: World, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, world: World, caplog: pytest.LogCaptureFixture, capsys: Any
 ) -> None:
     """The file was lost, or an older copy was put back: what it sealed cannot go on."""
     async with node(tmp_path, world) as here:
         waiting = await here.start(WAITS)
     (tmp_path / "home" / "keys").unlink()
     async with node(tmp_path, world) as here:
+        assert "the data keys are gone" in capsys.readouterr().out + caplog.text
         await here.emit(CloudEvent(id="1", source="urn:t", type="go", data="x"))
         assert here.show(waiting).status == "waiting"
         assert await here.run(ECHO, {"n": 1}) == {"n": 1}
@@ -231,6 +232,28 @@ async def test_an_erasure_that_a_crash_cut_short_is_done_when_the_node_opens(
                 await here.care.erase(done.id, reason="asked", actor="ann")
         assert here.show(done.id).output == {"name": SECRET}
     async with node(tmp_path, world) as here:
+        assert here.show(done.id).payloads == "erased"
+    verify(tmp_path / "home")
+
+
+@pytest.mark.holds("H21")
+async def test_an_erasure_whose_caller_went_is_carried_out(
+    tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is on record as erased is not readable until the next start."""
+    async with node(tmp_path, world) as here:
+        await here.run(ECHO, {"name": SECRET})
+        (done,) = here.list()
+        append = here._own.append
+
+        async def gone(*arguments: Any) -> None:
+            scope.cancel()
+            await append(*arguments)
+
+        monkeypatch.setattr(here._own, "append", gone)
+        with anyio.CancelScope() as scope:
+            await here.care.erase(done.id, reason="asked", actor="ann")
+        monkeypatch.undo()
         assert here.show(done.id).payloads == "erased"
     verify(tmp_path / "home")
 
@@ -330,7 +353,8 @@ async def test_a_hold_names_an_execution_by_the_beginning_of_its_id(
         assert held.execution == done.id
         with pytest.raises(ExecutionNotFoundError):
             await here.care.hold(reason="case", by="ann", execution="0000")
-        for wrong in ({}, {"flow": "x" * 1000}, {"since": "yesterday"}):
+        never = {"flow": "shop/order/1.0.0/x"}
+        for wrong in ({}, {"flow": "x" * 1000}, {"since": "yesterday"}, never, {"flow": "shop/"}):
             with pytest.raises(QflowError):
                 await here.care.hold(reason="case", by="ann", **wrong)
         for reason in ("", "x" * 1000):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
+from qflow import _core
 from qflow.audit._prune import find_cut
 from qflow.audit._retention import Step
 from qflow.config import Config, RetentionRule
@@ -166,6 +169,111 @@ async def test_a_schedule_that_never_fired_keeps_what_it_counts_from(
         assert (await retained(here, ALL))[-2].what == "prune"
         assert here.schedules() == []
     verify(tmp_path / "home")
+
+
+async def test_a_schedule_that_never_fired_still_counts_from_its_beginning(
+    tmp_path: Path, world: World
+) -> None:
+    """Prunings more frequent than a schedule must not put it off for ever."""
+    clock = ManualClock()
+    async with node(tmp_path, world, clock=clock) as here:
+        await fill(here, 3)
+        await here.schedule(flow("schedule: {every: PT1H}\ndo: [{n: {call: note}}]", "timed"))
+        await clock.advance(1_800_000)
+        assert (await retained(here, ALL))[-2].what == "prune"
+    async with node(tmp_path, world, clock=clock) as here:
+        (schedule,) = here.schedules()
+        assert schedule.next_at == clock.now_ms() + 1_800_000
+    verify(tmp_path / "home")
+
+
+@pytest.mark.holds("H21")
+async def test_what_begins_while_a_cut_is_planned_is_not_cut(
+    tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when the index has not heard of it yet, and the log has gone on to further files."""
+    async with node(tmp_path, world) as here:
+        await fill(here, 2)
+        plan, started = here.care._pruner.plan, []
+
+        async def more() -> None:
+            started.append(await here.start(WAITS))
+            loaded, wanted = here.know(BIG), len(here._log.segments) + 2
+            while len(here._log.segments) < wanted:
+                await here._engine.start(loaded, LOAD, actor="local")
+
+        def late(*arguments: Any) -> Any:
+            with monkeypatch.context() as patch:
+                patch.setattr(here._index, "catch_up", lambda *_: 0)
+                anyio.from_thread.run(more)
+            return plan(*arguments)
+
+        monkeypatch.setattr(here.care._pruner, "plan", late)
+        await retained(here, ALL)
+        assert here.history(started[0])[0]["seq"] == 0
+        await here.emit(CloudEvent(id="1", source="urn:t", type="go", data=1))
+        assert (await here.wait(started[0])).status == "completed"
+    verify(tmp_path / "home")
+
+
+@pytest.mark.holds("H21")
+async def test_an_execution_can_be_brought_in_while_its_document_is_carried_across(
+    tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with node(tmp_path, world) as here:
+        early = await here.start(WAITS)
+        await here.emit(CloudEvent(id="1", source="urn:t", type="go", data=1))
+        await here.wait(early)
+        await fill(here, 3)
+        late = await here.start(WAITS)
+
+    async def full(*_: Any) -> None:
+        raise BusyError("the queue is full")
+
+    async with node(tmp_path, world) as here:
+        with monkeypatch.context() as patch:
+            patch.setattr(here.care._pruner, "_carry", full)
+            with pytest.raises(BusyError):
+                await retained(here, ALL)
+        # It is not in memory, and neither is its flow: that is where the cut would take it from.
+        await here.emit(CloudEvent(id="2", source="urn:t", type="go", data=2))
+        assert (await here.wait(late)).status == "completed"
+        assert (await retained(here, ALL))[-2].what == "prune"
+    verify(tmp_path / "home")
+
+
+@pytest.mark.parametrize("how", ["the caller went", "a file could not be deleted"])
+async def test_the_index_follows_a_cut_however_it_ends(
+    tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    async with node(tmp_path, world) as here:
+        await fill(here, 3)
+        names = {view.id for view in here.list(limit=1000)}
+        cut = here._log.prune
+
+        async def ends(record: int) -> int:
+            done = await cut(record)
+            if how == "the caller went":
+                scope.cancel()
+                return done
+            raise OSError(errno.EIO, "input/output error")
+
+        monkeypatch.setattr(here._log, "prune", ends)
+        with anyio.CancelScope() as scope, suppress(OSError):
+            await retained(here, ALL)
+        assert here._log.first > 0
+        assert {view.id for view in here.list(limit=1000)} < names
+    verify(tmp_path / "home")
+
+
+async def test_a_document_on_its_way_to_the_log_does_not_stop_a_cut(
+    tmp_path: Path, world: World
+) -> None:
+    async with node(tmp_path, world) as here:
+        await fill(here, 3)
+        new = here.validate(AGAIN)
+        here._engine._ledger._stored.add(str(_core.cid_of(_core.encode(new.document))))
+        assert (await retained(here, ALL))[-2].what == "prune"
 
 
 async def test_a_schedule_removed_while_the_log_is_cut_stays_removed(

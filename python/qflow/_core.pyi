@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
 __all__ = [
+    "WRAPPED_BYTES",
     "Batch",
     "Cid",
     "Expression",
@@ -15,7 +16,6 @@ __all__ = [
     "Scan",
     "SealingKey",
     "Tree",
-    "WRAPPED_BYTES",
     "WrappingKey",
     "__version__",
     "check_receipt",
@@ -810,11 +810,12 @@ class Scan:
     ) -> Scan:
         """Of the log in the folder `path`: records `first` to before `end` that `filter` takes.
 
-        `limit` is the most rows that are given. `hashed`: make `root`. `for_file`: dictionaries only
-        grow, as a file of Arrow must have it. A batch has at least `batch_rows` rows, to the end of
-        a commit, unless it is the last or its texts have 32 MiB. With `unseal` there is a column
-        `content`: it is called with a record and the block of its payload and gives the payload's
-        DAG-CBOR, or None. Raises ValueError when the log has fewer records than `end`, OSError.
+        `limit` is the most rows that are given. `hashed`: make `root`. `for_file`: dictionaries
+        only grow, as a file of Arrow must have it. A batch has at least `batch_rows` rows, to the
+        end of a commit, unless it is the last or its texts have 32 MiB. With `unseal` there is a
+        column `content`: it is called with a record and the block of its payload and gives the
+        payload's DAG-CBOR, or None. Raises ValueError when the log has fewer records than `end`,
+        OSError.
         """
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> Any:
@@ -871,6 +872,8 @@ def check_rows(
     before: Sequence[bytes] | None = None,
     log: str | None = None,
     size: int = 0,
+    kept_from: int = 0,
+    kept_after: Sequence[bytes] = (),
     progress: Callable[[int], object] | None = None,
 ) -> dict[str, Any]:
     """Read exported rows back and check each: form, chain, place, and that it was asked for.
@@ -878,11 +881,12 @@ def check_rows(
     `source` is a file for the formats of `Scan.write`, and for `arrow` whatever has
     `__arrow_c_stream__`. `complete` says what the rows are said to be: `range` (all records from
     `first` to `end`, after a tree with the subtree roots `before`), `chain` (all of one chain) or
-    `claimed`. With `log` they are compared with that log as it was at `size` records.
+    `claimed`. With `log` they are compared with that log as it was at `size` records; of a pruned
+    log, `kept_from` is its first record and `kept_after` the subtree roots of the tree before.
 
-    Gives `rows`, `first` and `last` index, `root` over the rows, `end_root` of the log at the end of
-    a range, `last_hash` and `ended` of the last row, `links` (pairs that were proven to follow each
-    other), `log_root`, `findings` ({"where", "what"}, at most 1,000), `more_findings`, and `sha256`
-    of a text file. Memory is bounded. `progress` is told bytes of a text, rows of batches. Raises
-    ValueError for columns that are not an export's, OSError, CorruptError about `log`.
+    Gives `rows`, `first` and `last` index, `root` over the rows, `end_root` of the log at the end
+    of a range, `last_hash` and `ended` of the last row, `links` (pairs that were proven to follow
+    each other), `log_root`, `findings` ({"where", "what"}, at most 1,000), `more_findings`, and
+    `sha256` of a text file. Memory is bounded. `progress` is told bytes of a text, rows of batches.
+    Raises ValueError for columns that are not an export's, OSError, CorruptError about `log`.
     """

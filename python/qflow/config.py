@@ -130,7 +130,7 @@ class WitnessSettings(_Section):
 
     policy: Path | None = None
     """A file (C2SP tlog-policy) with the witnesses of this log, their URLs, and the quorum."""
-    every_s: Annotated[float, Meta(ge=0)] = 3.0
+    every_s: Annotated[float, Meta(ge=0, le=86_400)] = 3.0
     """At least so long between two heads that witnesses are asked about."""
     timeout_s: Annotated[float, Meta(gt=0, le=60)] = 5.0
     """For a witness to answer."""
@@ -139,6 +139,12 @@ class WitnessSettings(_Section):
     separated by blanks."""
     logs_file: Path | None = None
     """A file with such keys, one a line, or with `log` lines as a policy has them."""
+
+
+def can_name_flows(pattern: str) -> bool:
+    """Whether a pattern of flows has a form that some flow can fit: one to three parts."""
+    parts = pattern.split("/")
+    return len(parts) <= 3 and all(parts)
 
 
 class RetentionRule(
@@ -159,6 +165,8 @@ class RetentionRule(
     def __post_init__(self) -> None:
         if self.payloads_days is None and self.records_days is None:
             raise ValueError("A rule needs payloads_days or records_days")
+        if not can_name_flows(self.flow):
+            raise ValueError(f"No flow can be {self.flow!r}: namespace/name/version, or less of it")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +175,7 @@ class RetentionSettings(_Section):
 
     rules: tuple[RetentionRule, ...] = ()
     """The first that fits an execution counts; what none fits is kept. In the environment JSON."""
-    every_hours: Annotated[float, Meta(ge=0)] = 0
+    every_hours: Annotated[float, Meta(ge=0, le=87_600)] = 0
     """The node applies the rules by itself; 0: only when asked."""
 
 

@@ -176,3 +176,29 @@ def test_the_newest_time_of_the_whole_log_is_what_a_start_goes_by(tmp_path: Path
     assert watch.look() == Moved(wall=START_MS, expected=START_MS + 1)
     assert watch.look() is None
     assert audit.Index(tmp_path / "index.db").tail is None
+
+
+@pytest.mark.anyio
+@pytest.mark.holds("H19")
+@pytest.mark.parametrize("too_much", ["record", "append"])
+async def test_what_cannot_be_appended_leaves_no_gap_when_the_clock_was_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, too_much: str
+) -> None:
+    clock = ManualClock()
+    async with Node(Config(home=tmp_path), clock=clock) as node:
+        clock.set_ahead(HOUR)
+        meta = {"reason": "x" * (20_000 if too_much == "record" else 1)}
+        with monkeypatch.context() as patch:
+            if too_much == "append":
+                patch.setattr(node._log, "append", _refuse)
+            with pytest.raises(ValueError, match="bytes"):
+                await node._own.append([("q.qflow.history.held.v1", None, None, None, meta)], "ann")
+        assert moves(node) == []
+        await node.schedule(FLOW)
+        assert moves(node) == [("ahead", HOUR)]
+        assert_in_order(node)
+    verify(tmp_path)
+
+
+async def _refuse(*_: Any) -> int:
+    raise ValueError("an append has at most 1 bytes")

@@ -6,14 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import anyio
 import msgspec
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
 from qflow import _core
-from qflow.audit import Query
-from qflow.audit.export import Format, verify_export
+from qflow.audit import Query, prune
+from qflow.audit.export import Format, LogFolder, verify_export
 from qflow.audit.export._manifest import EMBEDDED, PAYLOAD_TYPE, SUFFIX, build_manifest
 from qflow.errors import VerificationError
 from qflow.trust import NodeKey
@@ -32,6 +33,7 @@ from tests.audit.exports import (
     write,
     write_log,
 )
+from tests.audit.test_prune import add, opened
 
 FAILED = Query(type="exec.step_failed")
 QUESTIONS = (
@@ -40,6 +42,18 @@ QUESTIONS = (
     ("chain", of_chain(2)),
     ("claimed", FAILED),
 )
+
+
+def pruned_log(path: Path) -> LogFolder:
+    """A log that has lost its beginning, with the record that says so."""
+
+    async def main() -> None:
+        async with opened(path) as (log, own):
+            await add(log, 60)
+            await prune(log, own, 40, reason="", actor="ann")
+
+    anyio.run(main)
+    return LogFolder(path)
 
 
 def where(report: Any) -> set[str]:
@@ -313,11 +327,27 @@ def test_an_export_without_a_manifest_or_by_another_key_is_refused(tmp_path: Pat
     assert not (tmp_path / "b.csv").exists()
 
 
-def test_what_was_pruned_cannot_be_claimed_to_be_whole(tmp_path: Path) -> None:
-    folder = write_log(tmp_path)
-    path = tmp_path / "a.jsonl"
-    done = write(folder, path, query=of_chain(0), first=10)
-    assert done.completeness == "chain"
+@pytest.mark.holds("H20", "H21")
+@pytest.mark.parametrize("form", FORMATS)
+def test_what_a_pruned_log_keeps_is_exported_and_proven(tmp_path: Path, form: Format) -> None:
+    folder = pruned_log(tmp_path)
+    assert folder.first > 0
+    path = tmp_path / f"a.{form}"
+    done = write(folder, path)
+    assert (done.rows, done.completeness) == (folder.size - folder.first, "range")
+    either: tuple[dict[str, Any], ...] = ({}, {"log": folder.path})
+    for options in either:
+        report = check(path, **options)
+        assert report.ok, report.findings
+    # The beginning of the chain is gone: nothing proves that what is left is all of it.
+    assert write(folder, path, query=of_chain(1), force=True).completeness == "claimed"
     report = check(path, log=folder.path)
     assert report.ok, report.findings
-    assert report.completeness == "claimed"
+
+
+def test_a_chain_from_its_middle_is_claimed(tmp_path: Path) -> None:
+    folder = write_log(tmp_path)
+    path = tmp_path / "a.jsonl"
+    assert write(folder, path, query=of_chain(0), first=10).completeness == "claimed"
+    report = check(path, log=folder.path)
+    assert report.ok, report.findings

@@ -100,7 +100,7 @@ def test_a_hold_covers_what_has_all_that_it_names(selected: dict[str, Any], cove
 def test_a_hold_over_nothing_or_without_a_reason_is_refused(
     selected: dict[str, Any], reason: str
 ) -> None:
-    with pytest.raises(ValueError, match="hold|characters"):
+    with pytest.raises(ValueError, match=r"hold|characters"):
         Hold(id="h", reason=reason, by="ann", at=NOW, **selected)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 
@@ -285,6 +286,19 @@ def test_a_forged_cosignature_is_invalid_and_a_stranger_s_does_not_count(path: P
     file.write_bytes(good.replace(b"first.example/w ", b"stranger.example/w "))
     report = verify(path, KEY.vkey, policy=POLICY)
     assert (report.verdict, list(report.cosignatures)) == (Verdict.UNANCHORED, ["second"])
+
+
+@pytest.mark.holds("H18")
+def test_a_forged_line_of_another_log_of_the_policy_is_a_verdict_too(path: Path) -> None:
+    writer = Writer(path)
+    writer.witness(writer.add(2), "first", "second")
+    writer.log.close()
+    other = _core.generate_vkey(KEY.origin, b"\7" * 32)
+    line = b64encode(bytes.fromhex(other.split("+")[1]) + bytes(64)).decode()
+    with (path / "witnessed").open("a", encoding="utf-8") as file:
+        file.write(f"\u2014 {KEY.origin} {line}\n")
+    report = verify(path, KEY.vkey, policy=f"log {other}\n{POLICY}")
+    assert (report.verdict, report.findings[0].where) == (Verdict.INVALID, "witnessed")
 
 
 # -- only what is new ---------------------------------------------------------------------------

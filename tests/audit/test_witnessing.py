@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import pairwise
@@ -240,6 +241,32 @@ async def test_too_few_cosignatures_are_said_with_the_time_since_when(
             status = asked.status()
             assert (status.met, status.cosignatures, status.unmet_since_ms) == (False, 1, began)
             assert not policy.is_met(witnessed(log))
+
+
+async def test_a_head_that_cannot_be_kept_is_not_said_to_be_witnessed(
+    tmp_path: Path, key: NodeKey, clock: ManualClock, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full: nothing stops, nothing is claimed, and it is asked for again later."""
+
+    async def full(_: str) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    async with (
+        honest(tmp_path, 1, key.vkey) as url,
+        asking(tmp_path, policy_of([url]), clock, log) as asked,
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(log, "save_witnessed", full)
+            await until(lambda: asked.status().witnesses[0].problem)
+            status = asked.status()
+            assert "not kept" in str(status.witnesses[0].problem)
+            assert (status.met, status.witnesses[0].size) == (False, 0)
+            assert not (log.path / "witnessed").exists()
+        with anyio.fail_after(20):
+            while not asked.status().met:
+                await clock.advance(3000)
+                await anyio.wait_all_tasks_blocked()
+        assert _core.parse_checkpoint(witnessed(log), key.vkey) == (log.size, log.root)
 
 
 async def test_a_head_with_its_quorum_is_not_given_up_for_a_newer_one_without(

@@ -296,6 +296,36 @@ def test_a_front_that_is_cut_without_a_record_is_found(path: Path) -> None:
     assert any(f"record {record} says {minimum}" in one for one in verify(path))
 
 
+@pytest.mark.holds("H3")
+@pytest.mark.holds("H21")
+def test_a_run_that_goes_on_looks_at_a_cut_that_it_has_not_seen(path: Path) -> None:
+    segment, minimum, record = recorded(path)
+    whole = shutil.copytree(path, path.parent / "whole")
+
+    def run(folder: Path, before: dict[str, Any] | None = None) -> dict[str, Any]:
+        state = None if before is None else (before["state"], before["head"])
+        return _core.verify_log(str(folder), VKEY, state=state, keep=True)
+
+    first = run(path)
+    launder(path, segment, minimum, record - 1)
+    seen = run(path, first)
+    assert any("is not that of a pruning" in one["what"] for one in seen["findings"])
+    launder(whole, segment, minimum, record)
+    second = run(whole, first)
+    assert (second["started"], second["findings"]) == (0, [])
+    assert "was pruned" in second["whole"]
+    third = run(whole, second)
+    assert (third["started"], third["findings"]) == (second["size"], [])
+
+
+@pytest.mark.holds("H18")
+def test_a_file_that_claims_2_48_pruned_records_takes_no_longer(path: Path) -> None:
+    segment, _, record = recorded(path)
+    tile = bytes(32)
+    (path / "pruned").write_bytes(pruned_file(VKEY, segment, 1 << 48, record, 4096, tile))
+    assert any("tile/0/" in one for one in verify(path))
+
+
 FORGED: dict[str, Callable[[list[tuple[bytes, int, bytes]]], list[tuple[bytes, int, bytes]]]] = {
     "a chain less": lambda live: live[1:],
     "another number": lambda live: [(live[0][0], live[0][1] + 1, live[0][2]), *live[1:]],

@@ -103,6 +103,38 @@ def test_another_nodes_key_opens_nothing(tmp_path: Path, ring: Keyring) -> None:
         opened(tmp_path, SEED[::-1]).key(number)
 
 
+def test_no_key_is_added_to_the_file_of_another_node(tmp_path: Path, ring: Keyring) -> None:
+    numbers = [ring.take().number for _ in range(2 * _keyring.POOL_MIN)]
+    ring.close()
+    before = (tmp_path / "keys").read_bytes()
+    stranger = opened(tmp_path, seed=bytes(32))
+    with pytest.raises(SigningKeyError, match="not of this node"):
+        stranger.refill()
+    stranger.close()
+    assert (tmp_path / "keys").read_bytes() == before
+    again = opened(tmp_path)
+    again.shred(numbers[1:])
+    again.close()
+    with pytest.raises(SigningKeyError, match="not of this node"):
+        opened(tmp_path, seed=bytes(32)).take()
+
+
+@pytest.mark.holds("H21")
+def test_a_damaged_key_can_still_be_destroyed(tmp_path: Path, ring: Keyring) -> None:
+    taken, other = ring.take(), ring.take()
+    with (tmp_path / "keys").open("r+b") as file:
+        file.seek(_slots.offset_of(taken.number) + 40)
+        file.write(b"\xff\xfe")
+    with pytest.raises(CorruptError):
+        ring.key(taken.number)
+    assert ring.has(taken.number)
+    assert not ring.is_destroyed(taken.number)
+    ring.shred([taken.number])
+    assert not ring.has(taken.number)
+    assert ring.is_destroyed(taken.number)
+    assert ring.has(other.number)
+
+
 def test_a_number_that_is_not_here_is_unavailable(tmp_path: Path, ring: Keyring) -> None:
     with pytest.raises(UnavailableError):
         ring.key(5)

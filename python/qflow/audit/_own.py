@@ -86,10 +86,15 @@ class OwnChain:
         self._before = (self._seq, self._prev, self._watch.anchor)
         moved = self._watch.look()
         self._at = max(self._at, self._clock.now_ms())
-        if moved is None:
-            return self._encode(rows, actor)
-        clock, _ = self._encode([(CLOCK, None, None, None, moved.meta)], self._identity.node)
-        records, blocks = self._encode(rows, actor)
+        try:
+            if moved is None:
+                return self._encode(rows, actor)
+            clock, _ = self._encode([(CLOCK, None, None, None, moved.meta)], self._identity.node)
+            records, blocks = self._encode(rows, actor)
+        except BaseException:
+            # What cannot be encoded leaves no gap: the clock's record is not in the log either.
+            self.take_back()
+            raise
         return [*clock, *records], blocks
 
     def _encode(
@@ -115,13 +120,14 @@ class OwnChain:
         self._seq, self._prev, self._watch.anchor = self._before
 
     async def append(self, rows: Sequence[Row], actor: str) -> None:
-        """Add records to the chain. Durable on return. Raises BusyError; then nothing was added."""
+        """Add records to the chain. Durable on return. Raises BusyError, or ValueError for what
+        no record or append can be; then nothing was added."""
         records, blocks = self.records(rows, actor)
         if not records:
             return
         try:
             await self._log.append(records, blocks)
-        except BusyError:
+        except (BusyError, ValueError):
             self.take_back()
             raise
 

@@ -99,7 +99,7 @@ async def _record(
     blocks += [(bytes(cid), data) for cid, data in lists]
     try:
         first = await log.append(records, blocks)
-    except BusyError:
+    except (BusyError, ValueError):
         own.take_back()
         raise
     return first + len(records) - 1

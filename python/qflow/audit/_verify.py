@@ -183,10 +183,11 @@ def _report(
     witnessed = None
     if seen["witnessed"] is not None:
         witnessed = Head(seen["witnessed"], *_core.parse_checkpoint(seen["witnessed"], key))
-    cosignatures: dict[str, int] = {}
+    cosignatures, met = dict[str, int](), False
     try:
         if policy is not None and witnessed is not None:
             cosignatures = policy.cosignatures(witnessed.note)
+            met = policy.is_met(witnessed.note)
     except VerificationError as error:
         findings.append(Finding("witnessed", str(error)))
     if findings:
@@ -197,7 +198,7 @@ def _report(
     ) != "":
         verdict, why = Verdict.DIVERGED, other
     else:
-        verdict, why = _anchored(seen, key, policy, witnessed, cosignatures)
+        verdict, why = _anchored(seen, key, policy, witnessed, cosignatures, met=met)
     fields = {name: seen[name] for name in Report.__struct_fields__ if name in seen}
     return Report(
         **{
@@ -235,6 +236,8 @@ def _anchored(
     policy: _core.Policy | None,
     witnessed: Head | None,
     cosignatures: dict[str, int],
+    *,
+    met: bool,
 ) -> tuple[Verdict, str]:
     if policy is None:
         return Verdict.UNANCHORED, "no policy was given, so that no witness was asked for"
@@ -246,7 +249,7 @@ def _anchored(
     counted = f"{len(cosignatures)} of {len(names)} witnesses cosigned"
     if witnessed is None:
         counted = f"no head was witnessed, and 0 of {len(names)} witnesses cosigned"
-    elif policy.is_met(witnessed.note):
+    elif met:
         after = seen["size"] - witnessed.size
         return Verdict.WITNESSED, (
             f"{counted} the first {witnessed.size} records, which is what the policy asks for; "

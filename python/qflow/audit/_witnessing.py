@@ -15,7 +15,7 @@ from qflow.audit._asking import Cosigned, Peer, Trouble, ask
 from qflow.audit._witness import Head, public_of
 from qflow.clock import Clock, random_bytes
 from qflow.diagnostics import logger
-from qflow.errors import LogError, VerificationError
+from qflow.errors import LogError, QflowError, VerificationError
 
 NOTE_BYTES_MAX: Final = 64 << 10
 BACKOFF_S_MAX: Final = 300.0
@@ -191,7 +191,7 @@ class Witnessing:
             with anyio.move_on_after(self._timeout_s):
                 proof = partial(self._proof, head.size)
                 answer = await ask(client, witness.peer, head, witness.known, proof)
-        except (httpx2.HTTPError, httpx2.InvalidURL, LogError, OSError, ValueError) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL, QflowError, OSError, ValueError) as error:
             answer = Trouble(str(error) or type(error).__name__)
         if isinstance(answer, Cosigned):
             await self._keep(witness, head, answer)
@@ -206,16 +206,21 @@ class Witnessing:
         )
 
     async def _keep(self, witness: _Witness, head: Head, answer: Cosigned) -> None:
-        witness.known = witness.size = head.size
-        witness.at_ms, witness.failures, witness.due_ms = answer.time_s * 1000, 0, 0
-        if witness.trouble is not None:
-            _log.info("a witness cosigns again", witness=witness.peer.name)
-        witness.trouble = None
+        witness.known = head.size
         # One after the other, so that what is told to be met has been saved.
         async with self._saving:
             lines = {**self._lines, witness.peer.name: answer.line}
-            await self._save(head, lines)
+            try:
+                await self._save(head, lines)
+            except (VerificationError, LogError, OSError) as error:
+                self._put_off(witness, Trouble(f"its cosignature was not kept: {error}"))
+                return
             self._lines = lines
+            witness.size = head.size
+            witness.at_ms, witness.failures, witness.due_ms = answer.time_s * 1000, 0, 0
+            if witness.trouble is not None:
+                _log.info("a witness cosigns again", witness=witness.peer.name)
+            witness.trouble = None
             self._compare(is_over=False)
 
     async def _save(self, head: Head, lines: Mapping[str, bytes]) -> None:
@@ -224,10 +229,7 @@ class Witnessing:
         kept = await _read(anyio.Path(self._log.path) / "witnessed")
         if kept is not None and self._is_met(kept) and not self._is_met(note):
             return
-        try:
-            await self._log.save_witnessed(note.decode())
-        except (VerificationError, LogError) as error:
-            _log.error("a cosigned head was not kept", size=head.size, why=str(error))
+        await self._log.save_witnessed(note.decode())
 
     def _put_off(self, witness: _Witness, trouble: Trouble) -> None:
         if trouble != witness.trouble:

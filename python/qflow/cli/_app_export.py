@@ -3,14 +3,50 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import typer
 
+from qflow.cli._app_query import Actor, Flow, Node, Since, Subnet, Text, Type, Until
 from qflow.cli._command import command
 from qflow.cli._session import Session
 
 FORMATS = "jsonl, csv, xml, parquet, arrow, arrows"
+
+Out: TypeAlias = Annotated[
+    str, typer.Option("-o", "--out", metavar="FILE", help="Where to. -: standard output.")
+]
+Format: TypeAlias = Annotated[
+    str | None, typer.Option("--format", help=f"{FORMATS}.  [default: by the file's ending]")
+]
+Execution: TypeAlias = Annotated[
+    str | None, typer.Option("--execution", help="All records of an execution, by its whole id.")
+]
+Limit: TypeAlias = Annotated[
+    int | None, typer.Option("--limit", min=1, help="At most so many.  [default: all]")
+]
+First: TypeAlias = Annotated[
+    int | None, typer.Option("--first", min=0, help="From this place of the log on.")
+]
+End: TypeAlias = Annotated[
+    int | None, typer.Option("--end", min=0, help="Up to before this place of the log.")
+]
+Spreadsheet: TypeAlias = Annotated[
+    bool, typer.Option("--spreadsheet-safe", help="CSV in which no cell is a formula.")
+]
+Payloads: TypeAlias = Annotated[
+    bool, typer.Option("--payloads", help="With what steps took and gave, unsealed.")
+]
+Witnessed: TypeAlias = Annotated[
+    bool, typer.Option("--witnessed", help="Only as far as witnesses cosigned.")
+]
+OtherLog: TypeAlias = Annotated[
+    Path | None, typer.Option("--log", metavar="FOLDER", help="Another log.  [default: HOME/log]")
+]
+Unsigned: TypeAlias = Annotated[
+    bool, typer.Option("--no-manifest", help="Sign nothing: nothing then proves the file.")
+]
+Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -23,60 +59,26 @@ def add_to(app: typer.Typer) -> None:
 
 def audit_export(
     session: Session,
-    out: Annotated[
-        str, typer.Option("-o", "--out", metavar="FILE", help="Where to. -: standard output.")
-    ],
-    format: Annotated[
-        str | None,
-        typer.Option("--format", help=f"{FORMATS}.  [default: by the file's ending]"),
-    ] = None,
-    execution: Annotated[
-        str | None, typer.Option("--execution", help="All records of an execution, by its id.")
-    ] = None,
-    flow: Annotated[
-        str | None, typer.Option("--flow", help="namespace/name/version, namespace/name or name.")
-    ] = None,
-    type: Annotated[
-        str | None, typer.Option("--type", help="exec.completed, exec.*, or a whole type.")
-    ] = None,
-    actor: Annotated[str | None, typer.Option("--actor", help="On whose behalf.")] = None,
-    node: Annotated[str | None, typer.Option("--node", help="Who recorded it.")] = None,
-    subnet: Annotated[str | None, typer.Option("--subnet", help="The subnet.")] = None,
-    since: Annotated[
-        str | None, typer.Option("--since", metavar="TIME", help="ISO 8601, or 2h: so long ago.")
-    ] = None,
-    until: Annotated[
-        str | None, typer.Option("--until", metavar="TIME", help="Before this time.")
-    ] = None,
-    text: Annotated[
-        str | None, typer.Option("--text", metavar="WORDS", help="Words that stand in it.")
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="At most so many.  [default: all]")
-    ] = None,
-    first: Annotated[
-        int | None, typer.Option("--first", min=0, help="From this place of the log on.")
-    ] = None,
-    end: Annotated[
-        int | None, typer.Option("--end", min=0, help="Up to before this place of the log.")
-    ] = None,
-    spreadsheet_safe: Annotated[
-        bool, typer.Option("--spreadsheet-safe", help="CSV in which no cell is a formula.")
-    ] = False,
-    payloads: Annotated[
-        bool, typer.Option("--payloads", help="With what steps took and gave, unsealed.")
-    ] = False,
-    witnessed: Annotated[
-        bool, typer.Option("--witnessed", help="Only as far as witnesses cosigned.")
-    ] = False,
-    log: Annotated[
-        Path | None,
-        typer.Option("--log", metavar="FOLDER", help="Another log.  [default: HOME/log]"),
-    ] = None,
-    no_manifest: Annotated[
-        bool, typer.Option("--no-manifest", help="Sign nothing: nothing then proves the file.")
-    ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+    out: Out,
+    format: Format = None,
+    execution: Execution = None,
+    flow: Flow = None,
+    type: Type = None,
+    actor: Actor = None,
+    node: Node = None,
+    subnet: Subnet = None,
+    since: Since = None,
+    until: Until = None,
+    text: Text = None,
+    limit: Limit = None,
+    first: First = None,
+    end: End = None,
+    spreadsheet_safe: Spreadsheet = False,
+    payloads: Payloads = False,
+    witnessed: Witnessed = False,
+    log: OtherLog = None,
+    no_manifest: Unsigned = False,
+    force: Force = False,
 ) -> int | None:
     """Write records of the history into a file, with a signed manifest.
 
@@ -86,29 +88,12 @@ def audit_export(
     """
     from qflow.cli import _export
 
-    return _export.export(
-        session,
-        out,
-        form=format,
-        log=log,
-        first=first,
-        end=end,
-        spreadsheet=spreadsheet_safe,
-        payloads=payloads,
-        witnessed=witnessed,
-        manifest=not no_manifest,
-        force=force,
-        since=since,
-        until=until,
-        execution=execution,
-        flow=flow,
-        type=type,
-        actor=actor,
-        node=node,
-        subnet=subnet,
-        text=text,
-        limit=limit,
-    )
+    asked = {"execution": execution, "flow": flow, "type": type, "actor": actor}
+    asked |= {"node": node, "subnet": subnet, "text": text}
+    question = _export.question(asked, since, until, limit)
+    way = _export.Way(out, format, spreadsheet_safe, not no_manifest, force)
+    where = _export.Where(log, first, end, witnessed)
+    return _export.export(session, question, where, way, payloads=payloads)
 
 
 def audit_verify_export(
@@ -126,9 +111,7 @@ def audit_verify_export(
         Path | None,
         typer.Option("--log", metavar="FOLDER", help="Ask this log again, and compare each row."),
     ] = None,
-    format: Annotated[
-        str | None, typer.Option("--format", help=f"{FORMATS}.  [default: by the file's ending]")
-    ] = None,
+    format: Format = None,
 ) -> int | None:
     """Check every row of an export against its manifest and the node's key.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from qflow.cli._audit import progress_bar
 from qflow.cli._exit import FAILED, NOT_FOUND, OK, USAGE, Refusal
@@ -14,7 +14,7 @@ from qflow.clock import SystemClock
 
 if TYPE_CHECKING:
     from qflow.audit import Query
-    from qflow.audit.export import Exported, ExportReport, Format
+    from qflow.audit.export import Exported, ExportReport, Format, LogFolder
     from qflow.cli._session import Session
     from qflow.trust import Keyring, NodeKey
 
@@ -26,38 +26,45 @@ _COMPLETE: Final = {
 }
 
 
-def export(
-    session: Session,
-    out: str,
-    *,
-    form: str | None,
-    log: Path | None,
-    first: int | None,
-    end: int | None,
-    spreadsheet: bool,
-    payloads: bool,
-    witnessed: bool,
-    manifest: bool,
-    force: bool,
-    since: str | None,
-    until: str | None,
-    **asked: Any,
-) -> int | None:
+class Where(NamedTuple):
+    """What of which log is exported."""
+
+    log: Path | None
+    first: int | None
+    end: int | None
+    witnessed: bool
+
+
+class Way(NamedTuple):
+    """How the file is written."""
+
+    out: str
+    form: str | None
+    spreadsheet: bool
+    manifest: bool
+    force: bool
+
+
+def question(
+    asked: dict[str, Any], since: str | None, until: str | None, limit: int | None
+) -> Query:
+    """The query that the options ask."""
+    from qflow.audit import Query
+
+    times: dict[str, Any] = {"since": time_ms(since, "--since")}
+    times["until"] = time_ms(until, "--until")
+    try:
+        return Query(**asked, **times, limit=limit)
+    except ValueError as error:
+        raise Refusal(str(error), USAGE) from error
+
+
+def export(session: Session, query: Query, where: Where, way: Way, *, payloads: bool) -> int | None:
     """Write an export and its signed manifest, whole or not at all."""
     from qflow.audit import export as package
 
-    if log is not None and manifest:
-        raise Refusal(
-            "a manifest is signed with this home's key, and --log names another log",
-            USAGE,
-            "add --no-manifest, or name the home with --home",
-        )
-    chosen = _format(form, out, spreadsheet)
-    query = _query(since, until, asked)
-    home = session.home
-    if log is None and not (home / "log").is_dir():
-        raise Refusal(f"{home} has no history: no node ever ran there", NOT_FOUND)
-    folder = package.LogFolder(home if log is None else log, witnessed=witnessed)
+    folder, form = _folder(session, where, way), _format(way)
+    signed = way.manifest and way.out != STDOUT
     with (
         progress_bar(session.out, "exporting") as step,
         _keyring(session, payloads) as keyring,
@@ -65,53 +72,57 @@ def export(
         try:
             done = package.export(
                 folder,
-                out,
-                key=_key(session) if manifest and out != STDOUT else None,
+                way.out,
+                key=_key(session) if signed else None,
                 clock=SystemClock(),
                 query=query,
-                first=first,
-                end=end,
-                form=chosen,
-                spreadsheet=spreadsheet,
+                first=where.first,
+                end=where.end,
+                form=form,
+                spreadsheet=way.spreadsheet,
                 unsealer=keyring,
-                force=force,
+                force=way.force,
                 progress=step,
             )
         except FileExistsError as error:
-            raise Refusal(
-                f"{error.filename} is there already", USAGE, "--force replaces it"
-            ) from error
+            there = f"{error.filename} is there already"
+            raise Refusal(there, USAGE, "--force replaces it") from error
         except ValueError as error:
             raise Refusal(str(error), USAGE) from error
-    if out != STDOUT:
+    if way.out != STDOUT:
         _print(session, done)
     return None
 
 
-def _format(form: str | None, out: str, spreadsheet: bool) -> Format:
+def _folder(session: Session, where: Where, way: Way) -> LogFolder:
+    from qflow.audit.export import LogFolder
+
+    home = session.home
+    if where.log is not None and way.manifest:
+        raise Refusal(
+            "a manifest is signed with this home's key, and --log names another log",
+            USAGE,
+            "add --no-manifest, or name the home with --home",
+        )
+    if where.log is None and not (home / "log").is_dir():
+        raise Refusal(f"{home} has no history: no node ever ran there", NOT_FOUND)
+    return LogFolder(home if where.log is None else where.log, witnessed=where.witnessed)
+
+
+def _format(way: Way) -> Format:
     from qflow.audit.export import Format
     from qflow.audit.export._formats import format_of
 
     try:
-        found = format_of(Path(out)) if form is None else Format(form)
+        found = format_of(Path(way.out)) if way.form is None else Format(way.form)
     except ValueError as error:
         names = ", ".join(Format)
         raise Refusal(str(error), USAGE, f"name one with --format: {names}") from None
-    if spreadsheet and found is not Format.CSV:
+    if way.spreadsheet and found is not Format.CSV:
         raise Refusal("--spreadsheet-safe is a way to write CSV", USAGE)
-    if out == STDOUT and found in (Format.PARQUET, Format.ARROW):
+    if way.out == STDOUT and found in (Format.PARQUET, Format.ARROW):
         raise Refusal(f"{found} needs a file", USAGE, "arrows is a stream of Arrow")
     return found
-
-
-def _query(since: str | None, until: str | None, asked: dict[str, Any]) -> Query:
-    from qflow.audit import Query
-
-    times: dict[str, Any] = {"since": time_ms(since, "--since"), "until": time_ms(until, "--until")}
-    try:
-        return Query(**asked, **times)
-    except ValueError as error:
-        raise Refusal(str(error), USAGE) from error
 
 
 def _key(session: Session) -> NodeKey:

@@ -29,7 +29,7 @@ from qflow.audit._retention import (
     judge,
 )
 from qflow.clock import Clock, SystemClock
-from qflow.config import RetentionRule
+from qflow.config import RetentionRule, can_name_flows
 from qflow.diagnostics import logger
 from qflow.engine import Identity
 from qflow.engine._replay import type_of
@@ -115,6 +115,8 @@ class Care:
             made = msgspec.convert({**given, **named}, Hold)
         except (ValueError, TypeError) as error:
             raise QflowError(str(error)) from None
+        if made.flow is not None and not can_name_flows(made.flow):
+            raise QflowError(f"no flow can be {made.flow!r}: namespace/name/version, or less of it")
         async with self._lock:
             await self._own.append([(HELD, None, None, None, made.meta())], by)
         return made

@@ -15,8 +15,9 @@ from qflow import _core, model
 from qflow.audit import History, Index, Log, follow
 from qflow.audit._erasures import apply_erasures
 from qflow.audit._own import CLOSED, OPENED, OwnChain, own_chain
-from qflow.audit._result import with_problem, with_result
+from qflow.audit._result import key_number, with_problem, with_result
 from qflow.clock import Clock, SystemClock
+from qflow.diagnostics import logger
 from qflow.engine import (
     Engine,
     Flow,
@@ -46,10 +47,12 @@ from qflow.node._public import Public
 from qflow.steps import Functions, Runner
 from qflow.steps import Limits as StepLimits
 from qflow.trust import Keyring, NodeKey, Secrets, load_or_create_key
+from qflow.trust._keyring import FILE
 
 if TYPE_CHECKING:
     from qflow.config import Config
 
+_log = logger("qflow.node")
 Executions = list[model.Execution]
 Records = list[dict[str, Any]]
 FlowSource = Flow | str | bytes | os.PathLike[str] | Mapping[str, Any]
@@ -192,6 +195,15 @@ class Node:
 
     def _open_keys(self) -> None:
         chain = own_chain(self._key.public)
+        if not self._keyring.exists and any(
+            key_number(self._history, view.id) is not None
+            for view in self._index.executions(limit=1)
+        ):
+            _log.error(
+                "the data keys are gone, and new ones are begun: what is sealed stays shut; to"
+                " bring the file back, stop the node first",
+                file=str(self._home / FILE),
+            )
         apply_erasures(self._history, chain, self._keyring, mark=True)
         self._keyring.refill()
 

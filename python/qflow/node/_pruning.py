@@ -7,6 +7,7 @@ holds, schedules, and the documents of flows that later executions name.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, Final
 
 import anyio
@@ -121,12 +122,15 @@ class Pruner:
         whole and says some things twice, which does no harm. Raises BusyError.
         """
         floor = cut.segment << _SEGMENT_BITS
-        wanted = plan.definitions | self._stored(floor)
-        blocks = await anyio.to_thread.run_sync(self._documents, wanted, floor)
+        documents = partial(self._documents, plan.definitions, self._stored(floor), floor)
+        blocks = await anyio.to_thread.run_sync(documents)
         await self._carry(cut, holds, blocks, actor)
-        done = await prune(self._log, self._own, cut.minimum, reason=reason, actor=actor)
-        await anyio.to_thread.run_sync(self._index.follow_pruning, self._log)
-        return done
+        try:
+            return await prune(self._log, self._own, cut.minimum, reason=reason, actor=actor)
+        finally:
+            # Also when the caller went, or not all that was cut off could be deleted.
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(self._index.follow_pruning, self._log)
 
     async def _carry(
         self, cut: Cut, holds: Callable[[], Holds], blocks: list[tuple[bytes, bytes]], actor: str
@@ -144,7 +148,7 @@ class Pruner:
         records, payloads = self._own.records(rows, actor) if rows else ([], [])
         try:
             await self._log.append(records, list(dict([*payloads, *blocks]).items()))
-        except BusyError:
+        except (BusyError, ValueError):
             if rows:
                 self._own.take_back()
             raise
@@ -168,16 +172,17 @@ class Pruner:
         return rows
 
     def _documents(
-        self, wanted: frozenset[str] | set[str], floor: int
+        self, staying: frozenset[str], coming: set[str], floor: int
     ) -> list[tuple[bytes, bytes]]:
-        """The documents that lie before an address, to be stored behind it."""
+        """The documents that lie before an address, to be stored behind it. Those of executions
+        that are coming may be on their way to the log themselves."""
         self._index.catch_up(self._log)
         blocks = []
-        for text in sorted(wanted):
+        for text in sorted(staying | coming):
             cid = _core.Cid(text)
             known = self._index.block(bytes(cid))
-            if known is None:
+            if known is None and text in staying:
                 raise CorruptError(f"the log has no document {text}")
-            if known[0] < floor:
+            if known is not None and known[0] < floor:
                 blocks.append((bytes(cid), self._history.block(cid)))
         return blocks

@@ -100,7 +100,9 @@ class Keyring:
         descriptor = self._opened(create=True)
         if not self._end:
             slots = max(0, os.fstat(descriptor).st_size - HEADER_BYTES + SLOT_BYTES - 1)
-            self._end = HEADER_BYTES + slots // SLOT_BYTES * SLOT_BYTES
+            end = HEADER_BYTES + slots // SLOT_BYTES * SLOT_BYTES
+            self._check_ours(descriptor, end)
+            self._end = end
         first = (self._end - HEADER_BYTES) // SLOT_BYTES
         numbers = [_slots.number_of(self._tag, first + more) for more in range(count)]
         chance, wrapping = random_bytes(_KEY_BYTES * count), self._wrapping_key()
@@ -115,6 +117,17 @@ class Keyring:
         self._end += len(data)
         self._pool = count
         self._ready.extend(keys)
+
+    def _check_ours(self, descriptor: int, end: int) -> None:
+        """Refuse to go on in a file of another node's key, as far as its last keys show it."""
+        at = max(HEADER_BYTES, end - POOL_MAX * SLOT_BYTES)
+        data = os.pread(descriptor, end - at, at)
+        for start in range(0, len(data), SLOT_BYTES):
+            with suppress(ValueError):
+                slot = _slots.parse_slot(data[start : start + SLOT_BYTES])
+                if slot.state == KEY:
+                    self._unwrapped(slot)
+                    return
 
     # -- reading ---------------------------------------------------------------------------
 
@@ -135,13 +148,19 @@ class Keyring:
             return (os.fstat(self._opened()).st_size - HEADER_BYTES) // SLOT_BYTES
 
     def has(self, number: int) -> bool:
-        """Whether a key is here: neither destroyed nor of another copy of the file."""
-        slot = self._slot(number)
-        return slot is not None and slot.state == KEY
+        """Whether a key is here, or what is left of it: something that `shred` overwrites."""
+        if not self.exists:
+            return False
+        with self._lock:
+            data = os.pread(self._opened(), SLOT_BYTES, _slots.offset_of(number))
+        return self._is_of(data, number)
 
     def is_destroyed(self, number: int) -> bool:
-        """Whether a key was here and was destroyed."""
-        slot = self._slot(number)
+        """Whether a key was here and was destroyed, for certain."""
+        try:
+            slot = self._slot(number)
+        except CorruptError:
+            return False
         return slot is not None and slot.state == GONE
 
     def _slot(self, number: int) -> Slot | None:

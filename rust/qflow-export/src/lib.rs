@@ -1,7 +1,8 @@
 //! A log's records as rows: out as Arrow batches, JSON lines, CSV and XML, and from those back to
 //! the very bytes of the records.
 //!
-//! The formats are in docs/formats/export.md. Memory is that of one batch, whatever the log's length.
+//! The formats are in docs/formats/export.md. Memory is that of one batch, whatever the length of
+//! the log.
 #![forbid(unsafe_code)]
 
 mod check;

@@ -24,9 +24,13 @@ enum Source {
 }
 
 #[pyfunction]
+#[pyo3(
+    text_signature = "(source, format, *, first, end, complete, filter=None, contents=False, \
+    before=None, log=None, size=0, kept_from=0, kept_after=(), progress=None)"
+)]
 #[pyo3(signature = (
     source, format, *, first, end, complete, filter=None, contents=false, before=None, log=None,
-    size=0, progress=None
+    size=0, kept_from=0, kept_after=Vec::new(), progress=None
 ))]
 #[allow(clippy::too_many_arguments)] // one argument for each thing that an export claims
 fn check_rows<'py>(
@@ -41,6 +45,8 @@ fn check_rows<'py>(
     before: Option<Vec<Hash>>,
     log: Option<PathBuf>,
     size: u64,
+    kept_from: u64,
+    kept_after: Vec<Hash>,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<Bound<'py, PyDict>> {
     let selection = Selection {
@@ -49,16 +55,14 @@ fn check_rows<'py>(
         end,
         ..Selection::default()
     };
-    let before = before.map(|hashes| {
-        let tree = Frontier::from_hashes(first, &hashes);
-        tree.ok_or_else(|| PyValueError::new_err("the tree before the range has other hashes"))
-    });
-    let check = Check::new(selection, parse_complete(complete)?, before.transpose()?);
+    let before = before.map(|hashes| tree(first, &hashes)).transpose()?;
+    let kept_after = tree(kept_from, &kept_after)?;
+    let check = Check::new(selection, parse_complete(complete)?, before);
     let source = open(source, format, contents)?;
     let mut progress = Progress::new(progress);
     let result = py.detach(|| {
         let check = match log {
-            Some(log) => check.beside(&log, size)?,
+            Some(log) => check.beside(&log, size, kept_after)?,
             None => check,
         };
         match source {
@@ -70,6 +74,11 @@ fn check_rows<'py>(
     let dict = checked_dict(py, &checked)?;
     dict.set_item("sha256", digest.map(|digest| PyBytes::new(py, &digest)))?;
     Ok(dict)
+}
+
+fn tree(size: u64, hashes: &[Hash]) -> PyResult<Frontier> {
+    let tree = Frontier::from_hashes(size, hashes);
+    tree.ok_or_else(|| PyValueError::new_err(format!("a tree of {size} records has other roots")))
 }
 
 fn parse_complete(name: &str) -> PyResult<Complete> {

@@ -64,6 +64,12 @@ def test_every_kind_can_be_written() -> None:
         (TOP + rule("actor-missing", severity="fatal"), 6, "'severity' is 'fatal'"),
         (TOP + rule("clock-regression", moves=["up"]), 6, "'moves'"),
         (TOP + rule("actor-missing") + rule("actor-missing"), 8, "two rules 'the-rule'"),
+        # Rules that no record could break.
+        (TOP + rule("actor-missing", types=["exec.*", "exec.creatd"]), 6, "did you mean 'q.qflow"),
+        (TOP + rule("separation-of-duties", first=["created"]), 6, "no type 'created'"),
+        (TOP + rule("separation-of-duties", second=["exec.resume"]), 6, "no type 'exec.resume'"),
+        (TOP + rule("forbidden-flow", flow="bank/pay/1.0.0/x"), 6, "no flow can be"),
+        (TOP + rule("actor-missing", flow="bank/"), 6, "no flow can be"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(text: str, line: int, words: str) -> None:

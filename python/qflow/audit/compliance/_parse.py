@@ -6,15 +6,18 @@ import difflib
 import hashlib
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from qflow.audit.compliance._rules import KINDS, AnyRule, Rule
+from qflow.audit._query import full_type
+from qflow.audit.compliance._rules import KINDS, AnyRule, Rule, is_like
+from qflow.config import can_name_flows
 from qflow.errors import ConfigError
+from qflow.events import catalogue
 
 VERSION: Final = 1
 FILE_BYTES_MAX: Final = 256 << 10
@@ -120,10 +123,24 @@ def _rule(number: int, table: Any, lines: _Lines) -> AnyRule:
         said = f"unknown kind {kind!r}{_near(str(kind), KINDS)}" if "kind" in table else "no kind"
         raise lines.wrong(f"{said}; the kinds are: {', '.join(KINDS)}", number, "kind")
     try:
-        return msgspec.convert(table, KINDS[kind])  # type: ignore[return-value]
+        rule: AnyRule = msgspec.convert(table, KINDS[kind])  # type: ignore[assignment]
     except msgspec.ValidationError as error:
         key, fix = _explain(str(error), KINDS[kind], table)
         raise lines.wrong(f"rule {table.get('id', number)!r:.70}: {fix}", number, key) from None
+    for key, what in _idle(rule):
+        raise lines.wrong(f"rule {rule.id!r}: {what}", number, key)
+    return rule
+
+
+def _idle(rule: Rule) -> Iterator[tuple[str, str]]:
+    """The fields that no record can fit, of a rule that would find nothing whatever happened."""
+    if not can_name_flows(rule.flow):
+        yield "flow", f"no flow can be {rule.flow!r}: namespace/name/version, or less of it"
+    for key in ("first", "second", "types"):
+        for named in getattr(rule, key, ()):
+            if not any(is_like(full_type(named), known) for known in catalogue()):
+                near = _near(full_type(named), catalogue())
+                yield key, f"{key!r}: there is no type {named!r}{near}"
 
 
 def _explain(error: str, kind: type[Rule], table: Mapping[str, Any]) -> tuple[str | None, str]:

@@ -193,6 +193,8 @@ class _Check:
             before=None if before is None else [bytes.fromhex(one) for one in before],
             log=None if self._folder is None else os.fspath(self._folder.path),
             size=self._size,
+            kept_from=0 if self._folder is None else self._folder.first,
+            kept_after=[] if self._folder is None else self._folder.tree_before(),
             progress=step,
         )
 

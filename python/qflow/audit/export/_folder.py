@@ -86,6 +86,13 @@ class LogFolder:
                 return note, size
         return self.head, self.size
 
+    def tree_before(self) -> list[bytes]:
+        """The roots of the complete subtrees of what was pruned, the smallest first."""
+        if self.first == 0:
+            return []
+        # The path to the record behind a tree is made of that tree's complete subtrees.
+        return _core.inclusion_proof(os.fspath(self.path), self.first, self.first + 1)
+
     def rows(
         self, choice: Choice, *, unsealer: Unsealer | None = None, **options: Any
     ) -> _core.Scan:

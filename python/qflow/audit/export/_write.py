@@ -195,6 +195,7 @@ class _Job:
     def exported(
         self, scan: _core.Scan, path: Path | None, manifest: Path | None, size: int | None
     ) -> Exported:
+        said = self._choice.completeness if self._said is None else self._said[0].completeness
         return Exported(
             path=None if path is None else str(path),
             manifest=None if manifest is None else str(manifest),
@@ -202,7 +203,7 @@ class _Job:
             rows=scan.rows,
             bytes=size,
             head_size=self._size,
-            completeness=self._choice.completeness,
+            completeness=said,
         )
 
     def _predicate(self, scan: _core.Scan, key: Signatory) -> tuple[Predicate, bytes]:

@@ -19,7 +19,7 @@ pub struct Beside {
     end: u64,
     size: u64,
     due: VecDeque<(u64, Hash)>,
-    /// Of every record of the log that was read.
+    /// Of every record of the log that was read, and of those that it no longer keeps.
     tree: Frontier,
 }
 
@@ -32,8 +32,9 @@ pub enum Found {
 }
 
 impl Beside {
-    /// Open the log whose first `size` records the rows were taken from.
-    pub fn open(path: &Path, selection: &Selection, size: u64) -> Result<Self> {
+    /// Open the log whose first `size` records the rows were taken from. It keeps those that come
+    /// after the tree `before`.
+    pub fn open(path: &Path, selection: &Selection, size: u64, before: Frontier) -> Result<Self> {
         let reader = LogReader::open(path)?;
         if reader.size()? < size {
             return Err(ExportError::Invalid(format!(
@@ -42,13 +43,13 @@ impl Beside {
             )));
         }
         Ok(Self {
-            frames: reader.frames(0)?,
+            frames: reader.frames(before.size())?,
             filter: selection.filter.clone(),
             first: selection.first,
             end: selection.end,
             size,
             due: VecDeque::new(),
-            tree: Frontier::default(),
+            tree: before,
         })
     }
 

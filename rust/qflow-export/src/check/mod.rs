@@ -95,9 +95,10 @@ impl Check {
         }
     }
 
-    /// Compare with the log at `path` as it was when it had `size` records.
-    pub fn beside(mut self, path: &Path, size: u64) -> Result<Self> {
-        self.beside = Some(Beside::open(path, &self.selection, size)?);
+    /// Compare with the log at `path` as it was when it had `size` records. It keeps those that
+    /// come after the tree `before`.
+    pub fn beside(mut self, path: &Path, size: u64, before: Frontier) -> Result<Self> {
+        self.beside = Some(Beside::open(path, &self.selection, size, before)?);
         Ok(self)
     }
 

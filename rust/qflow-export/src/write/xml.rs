@@ -105,7 +105,10 @@ fn number(out: &mut Vec<u8>, before: &[u8], number: u64) {
 fn element(out: &mut Vec<u8>, name: &[u8], text: &[u8]) {
     out.push(b'<');
     out.extend_from_slice(name);
-    if can_carry(text) {
+    if is_plain(text) {
+        out.push(b'>');
+        out.extend_from_slice(text);
+    } else if can_carry(text) {
         out.push(b'>');
         push_escaped(out, text);
     } else {
@@ -118,13 +121,16 @@ fn element(out: &mut Vec<u8>, name: &[u8], text: &[u8]) {
     out.push(b'>');
 }
 
+/// Whether a text stands as it is: most do. With no way out in the middle, many bytes are
+/// compared at once.
+fn is_plain(text: &[u8]) -> bool {
+    let stands = |byte: u8| byte >= 0x20 && !matches!(byte, b'&' | b'<' | b'>' | 0xef);
+    text.iter().fold(true, |plain, byte| plain & stands(*byte))
+}
+
 /// Whether XML 1.0 has all these characters: not most control characters, nor U+FFFE and U+FFFF.
-pub fn can_carry(text: &[u8]) -> bool {
-    let rare = |byte: u8| (byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r')) || byte == 0xef;
-    if !text.iter().fold(false, |found, byte| found | rare(*byte)) {
-        return true;
-    }
-    let is_control = |byte: &u8| *byte != 0xef && rare(*byte);
+fn can_carry(text: &[u8]) -> bool {
+    let is_control = |byte: &u8| *byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r');
     let is_reserved = |three: &[u8]| matches!(three, [0xef, 0xbf, 0xbe | 0xbf]);
     !text.iter().any(is_control) && !text.windows(3).any(is_reserved)
 }

@@ -54,7 +54,7 @@ pub struct Part {
     pub data: Vec<u8>,
     /// Bytes of the frames.
     pub whole: usize,
-    /// The frame that follows is good, and has another place in the tree.
+    /// The frame that follows is good, and has another place in the tree; or a tile is missing.
     pub unfit: bool,
     /// Index of the first record.
     pub first: u64,
@@ -277,6 +277,7 @@ impl Look<'_> {
         };
         for index in from..to {
             let Some(hashes) = self.compare.read_hashes(index) else {
+                part.unfit = true;
                 break;
             };
             part.leaves.extend_from_slice(hashes.as_chunks().0);

@@ -185,6 +185,13 @@ impl<'a> Run<'a> {
                 at: 0,
                 what: "a check panicked".into(),
             });
+            if let Looked::Part(part) = &found
+                && part.unfit
+                && part.data.is_empty()
+            {
+                let mut source = source.lock().unwrap_or_else(PoisonError::into_inner);
+                source.skip_tiles();
+            }
             if looked.send((number, found)).is_err() {
                 return;
             }

@@ -48,7 +48,9 @@ pub fn encode(log_id: u64, pruned: &Pruned, growth: &Growth<'_>) -> Vec<u8> {
     for number in [*frame, *end, growth.size(), chains, heads, blocks, absent] {
         out.long(number);
     }
-    cut_of(pruned).map(|number| out.long(number));
+    cut_of(pruned)
+        .into_iter()
+        .for_each(|number| out.long(number));
     out.bytes(note);
     let parts = growth.builder.partials().map(|(_, bytes)| bytes);
     out.bytes(&parts.collect::<Vec<_>>().concat());
