@@ -10,7 +10,8 @@ ifeq ($(HOME),)
 HOME := $(REAL_HOME)
 endif
 export HOME
-ifeq ($(RUSTUP_HOME)$(wildcard $(HOME)/.rustup),)
+# A plain `rustc` leaves an empty .rustup in a new home.
+ifeq ($(RUSTUP_HOME)$(wildcard $(HOME)/.rustup/toolchains/*),)
 ifneq ($(wildcard $(REAL_HOME)/.rustup),)
 export RUSTUP_HOME := $(REAL_HOME)/.rustup
 endif

@@ -398,14 +398,10 @@ class Batch:
         """The values of fields in those chunks: (field, value, a number whose exclusive or over
         all values says which there are). Fields: flow, type, actor, node, subnet by a letter."""
 
-def pack_run(
-    chain: bytes, first_seq: int, places: Sequence[tuple[int, int, int | None]]
-) -> bytes:
+def pack_run(chain: bytes, first_seq: int, places: Sequence[tuple[int, int, int | None]]) -> bytes:
     """Pack places of consecutive records of a chain: (index, address, address of the payload)."""
 
-def unpack_run(
-    chain: bytes, first_seq: int, row: bytes
-) -> list[tuple[int, int, int, int | None]]:
+def unpack_run(chain: bytes, first_seq: int, row: bytes) -> list[tuple[int, int, int, int | None]]:
     """Give (seq, index, address, address of the payload) of each. Raises ValueError."""
 
 def unpack_addresses(number: int, row: bytes) -> tuple[int, list[int]]:
