@@ -174,7 +174,9 @@ async def test_an_erased_execution_verifies_and_says_nothing_more(
         await here.run(ECHO, {"name": "kept"})
         kept, erased = here.list()
         assert await here.care.erase(erased.id[:14], reason="asked", actor="ann") == erased.id
-        await here.care.erase(erased.id, reason="asked again", actor="ann")
+        again = f"{erased.id} was erased already, [0-9-]+T[0-9:]+Z by ann: asked$"
+        with pytest.raises(ErasedError, match=again):
+            await here.care.erase(erased.id, reason="asked again", actor="bob")
         shown = here.show(erased.id)
         assert (shown.status, shown.output, shown.payloads) == ("completed", None, "erased")
         assert {record["withheld"] for record in here.history(erased.id, payloads=True)} == {
@@ -357,7 +359,15 @@ async def test_a_hold_names_an_execution_by_the_beginning_of_its_id(
         for wrong in ({}, {"flow": "x" * 1000}, {"since": "yesterday"}, never, {"flow": "shop/"}):
             with pytest.raises(QflowError):
                 await here.care.hold(reason="case", by="ann", **wrong)
-        for reason in ("", "x" * 1000):
+        for wrong in ({"flow": ""}, {"actor": ""}, {"actor": "\udcff"}):
+            with pytest.raises(QflowError, match=r"is empty|no UTF-8"):
+                await here.care.hold(reason="case", by="ann", **wrong)
+        with pytest.raises(ExecutionNotFoundError, match=r"^no hold begins with 'zz'"):
+            await here.care.release("zz", reason="over", actor="ann")
+        await here.care.hold(reason="case", by="ann", flow="x")
+        with pytest.raises(ExecutionNotFoundError, match=r"^more than one hold begins with"):
+            await here.care.release(held.id[:2], reason="over", actor="ann")
+        for reason in ("", "x" * 1000, "a reason\udcff"):
             with pytest.raises(QflowError, match="reason"):
                 await here.care.erase(done.id, reason=reason, actor="ann")
 

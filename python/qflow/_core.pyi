@@ -882,7 +882,8 @@ def check_rows(
 
     Gives `rows`, `first` and `last` index, `root` over the rows, `end_root` of the log at the end
     of a range, `last_hash` and `ended` of the last row, `links` (pairs that were proven to follow
-    each other), `log_root`, `findings` ({"where", "what"}, at most 1,000), `more_findings`, and
+    each other), `log_root` (None of a log that was pruned beyond `size`), `pruned` (rows that the
+    log no longer keeps), `findings` ({"where", "what"}, at most 1,000), `more_findings`, and
     `sha256` of a text file. Memory is bounded. `progress` is told bytes of a text, rows of batches.
     Raises ValueError for columns that are not an export's, OSError, CorruptError about `log`.
     """

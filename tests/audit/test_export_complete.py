@@ -345,6 +345,35 @@ def test_what_a_pruned_log_keeps_is_exported_and_proven(tmp_path: Path, form: Fo
     assert report.ok, report.findings
 
 
+@pytest.mark.holds("H20", "H21")
+@pytest.mark.parametrize("query", [Query(), of_chain(1), Query(type="exec.*")])
+@pytest.mark.parametrize("later", [0, 40])
+def test_rows_that_were_pruned_since_are_no_finding(
+    tmp_path: Path, query: Query, later: int
+) -> None:
+    path = tmp_path / "a.csv"
+
+    async def main() -> None:
+        async with opened(tmp_path) as (log, own):
+            await add(log, 60)
+        write(LogFolder(tmp_path), path, query=query)
+        async with opened(tmp_path) as (log, own):
+            await add(log, 60, number=2)
+            await prune(log, own, 40 + later, reason="", actor="ann")
+
+    anyio.run(main)
+    folder = LogFolder(tmp_path)
+    assert folder.first > 0
+    report = check(path, log=folder.path)
+    assert report.ok, report.findings
+    assert 0 < report.pruned <= report.rows
+    assert report.head_size is not None
+    assert (report.pruned == report.rows) == (folder.first >= report.head_size)
+    assert "of the log that was asked for" not in report.complete
+    stranger = write_log(tmp_path / "other", steps=41)
+    assert not check(path, log=stranger.path).ok
+
+
 def test_a_chain_from_its_middle_is_claimed(tmp_path: Path) -> None:
     folder = write_log(tmp_path)
     path = tmp_path / "a.jsonl"

@@ -75,6 +75,7 @@ async def test_a_pruning_leaves_a_record_that_says_all(tmp_path: Path) -> None:
         )
     report = verify(tmp_path / "log", KEY.vkey)
     assert (report.ok, report.first, report.size) == (True, cut.minimum, 62)
+    assert report.chains == 2, "both began before the cut"
     index, record = records_of(tmp_path)[-1]
     assert (index, record["type"], record["chain"]) == (61, PRUNED, own_chain(KEY.public))
     assert (record["actor"], record["flow"]) == ("ann", "qflow/node")

@@ -190,8 +190,27 @@ def test_a_policy_must_list_the_log(home: Path, receipt: bytes) -> None:
     stranger = _core.generate_vkey("other.example/log", bytes(32))
     with pytest.raises(VerificationError, match="list"):
         check_receipt(receipt, VKEY, policy_of("w0", needed=1, log=stranger))
+
+
+@pytest.mark.holds("H16")
+def test_a_policy_that_asks_nobody_makes_nothing_witnessed(receipt: bytes) -> None:
     none = check_receipt(receipt, VKEY, f"log {VKEY}\nquorum none\n")
-    assert none.verdict is Verdict.WITNESSED
+    assert none.verdict is Verdict.UNANCHORED
+
+
+@pytest.mark.parametrize("line", ["SECRET", "quorum SECRET", "log SECRET", "group g 1 SECRET"])
+def test_a_policy_that_is_another_file_is_not_quoted(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "policy"
+    path.write_text(f"{line}\n")
+    with pytest.raises(ConfigError, match="policy: line 1") as caught:
+        load_policy(path)
+    assert "SECRET" not in str(caught.value)
+
+
+def test_an_index_that_no_log_can_have_is_refused(home: Path) -> None:
+    for index in (-1, 1 << 63, 10**30):
+        with pytest.raises(ValueError, match="is in no log"):
+            make_receipt(home, index=index)
 
 
 def test_a_policy_says_where_it_is_wrong(tmp_path: Path, receipt: bytes) -> None:

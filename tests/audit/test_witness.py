@@ -414,6 +414,15 @@ def test_keys_are_read_from_lists_and_from_policies(tmp_path: Path, witness: Wit
             read_vkeys(file)
 
 
+@pytest.mark.parametrize("content", [b"%s\nSECRET\n", b"SECRET\xff", b"quorum SECRET\n"])
+def test_a_file_that_holds_no_keys_is_named_and_not_quoted(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "node.key"
+    file.write_bytes(content.replace(b"%s", LOG.vkey.encode()))
+    with pytest.raises(ConfigError, match=r"node\.key") as caught:
+        read_vkeys(file)
+    assert "SECRET" not in str(caught.value)
+
+
 def test_a_policy_in_which_a_log_witnesses_itself_is_doubted(witness: Witness) -> None:
     own = _core.generate_witness_vkey(LOG.origin, LOG._seed)
     policy = f"log {LOG.vkey}\nwitness me {own} http://a/\nwitness w {witness.vkey}\nquorum me\n"

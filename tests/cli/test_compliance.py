@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -120,6 +122,8 @@ def test_what_is_wrong_with_the_rules_is_said_with_its_line(
     ("options", "code"),
     [
         (["-o", "report.pdf"], 2),
+        (["--flow", ""], 2),
+        (["--flow", "\udcff"], 2),
         (["--since", "soon"], 2),
         (["--since", "2026-01-02", "--until", "2026-01-01"], 2),
     ],
@@ -135,6 +139,86 @@ def test_options_that_make_no_sense_are_refused(
 def test_without_a_history_there_is_nothing_to_judge(qflow: Run, home: Path) -> None:
     for command in (["comply"], ["comply", "--no-store"], ["reports"], ["report", "x"]):
         assert qflow("audit", *command).exit_code == 3, command
+
+
+def test_a_file_that_cannot_be_written_leaves_no_report(
+    qflow: Run, ran: Path, tmp_path: Path
+) -> None:
+    there, folder = tmp_path / "r.json", tmp_path / "folder.json"
+    there.write_text("mine")
+    folder.mkdir()
+    for file in (there, folder, tmp_path / "none" / "r.json"):
+        result = qflow("audit", "comply", "-o", str(file))
+        assert (result.exit_code, str(file) in result.stderr) == (2, True), result.stderr
+    blocked = qflow("audit", "comply", "--receipts", str(there))
+    assert (blocked.exit_code, str(there) in blocked.stderr) == (2, True)
+    assert there.read_text() == "mine"
+    assert document(qflow("audit", "reports", "--json")) == []
+
+
+def test_a_file_is_only_overwritten_when_asked(qflow: Run, ran: Path, tmp_path: Path) -> None:
+    file = tmp_path / "r.json"
+    assert qflow("audit", "comply", "-o", str(file)).exit_code == 0
+    (listed,) = document(qflow("audit", "reports", "--json"))
+    made = file.read_bytes()
+    file.write_text("mine")
+    for command in (["comply"], ["report", listed["id"]]):
+        refused = qflow("audit", *command, "-o", str(file))
+        assert (refused.exit_code, "--force" in refused.stderr) == (2, True)
+    assert file.read_text() == "mine"
+    assert len(document(qflow("audit", "reports", "--json"))) == 1
+    assert qflow("audit", "report", listed["id"], "-o", str(file), "--force").exit_code == 0
+    assert file.read_bytes() == made
+
+
+def test_a_full_disk_leaves_nothing_half_written(
+    qflow: Run, ran: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, data: bytes) -> int:
+        with path.open("wb") as file:
+            file.write(data[:100])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    file = tmp_path / "out" / "r.json"
+    file.parent.mkdir()
+    result = qflow("audit", "comply", "-o", str(file))
+    assert result.exit_code == 6
+    assert f"{file} was not written: No space left" in result.stderr
+    assert "hint: it is on record: qflow audit report " in result.stderr
+    assert list(file.parent.iterdir()) == []
+
+
+def test_what_is_no_report_is_said(qflow: Run, ran: Path, tmp_path: Path) -> None:
+    page = tmp_path / "r.html"
+    assert qflow("audit", "comply", "-o", str(page)).exit_code == 0
+    refused = qflow("audit", "check-report", str(page))
+    assert (refused.exit_code, "check the report itself, the .json" in refused.stdout) == (1, True)
+    assert qflow("audit", "check-report", str(tmp_path / "none.json")).exit_code == 3
+    for name in ("", "\udcff"):
+        assert qflow("audit", "report", name).exit_code == 2
+    unknown = qflow("audit", "report", "zz")
+    assert (unknown.exit_code, "hint: qflow audit reports" in unknown.stderr) == (3, True)
+
+
+def test_retention_is_judged_after_holds_and_erasures(
+    qflow: Run, ran: Path, tmp_path: Path
+) -> None:
+    rules = tmp_path / "old.toml"
+    rules.write_text(
+        'version = 1\n[[rule]]\nid = "old"\nkind = "retention"\ndays = 0\ntext = "It goes."\n'
+    )
+    command = ("audit", "comply", "--rules", str(rules))
+    assert qflow(*command).exit_code == 1
+    (execution,) = document(qflow("list", "--json"))
+    held = document(qflow("audit", "hold", "--flow", "shop/x", "--reason", "x", "--json"))
+    # A report is a record that this rule does not look at, between those that it does.
+    assert qflow(*command).exit_code == 1
+    assert qflow("audit", "erase", execution["id"], "--reason", "x", "--yes").exit_code == 0
+    assert qflow("audit", "release", held["hold"]["id"], "--reason", "x").exit_code == 0
+    for more in ([], ["--flow", "bank/*"]):
+        result = qflow(*command, *more)
+        assert result.exit_code == 0, result.output
 
 
 def test_a_scope_is_said_and_kept(qflow: Run, ran: Path, rules: Path) -> None:

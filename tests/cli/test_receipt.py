@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Callable
@@ -133,12 +134,71 @@ def test_what_cannot_be_is_refused_in_one_line(qflow: Run, key: NodeKey, tmp_pat
         (("receipt", "zzzz"), 3, "zzzz"),
         (("receipt", "--index", "99"), 3, "not among the 4"),
         (("check-receipt", str(tmp_path / "none")), 3, "is not there"),
-        (("check-receipt", str(file), "--key", str(tmp_path / "none")), 1, "no verifier key"),
+        (("check-receipt", str(file), "--key", str(tmp_path / "none")), 3, "node.pub is in the"),
+        (("check-receipt", str(file), "--key", str(policy_file)), 1, "no verifier key"),
+        (("check-receipt", str(file), "--policy", str(tmp_path / "none")), 3, "none is not there"),
+        (("receipt", ID, "-o", str(file)), 2, "--force"),
+        (("receipt", "--index", "9" * 23), 2, "less than 2^63"),
         (("check-receipt", str(file), "--policy", str(policy_file)), 2, "line 1"),
     ):
         result = qflow("audit", *arguments)
         assert (result.exit_code, text in result.stderr) == (code, True), result.stderr
         assert result.stdout == ""
+
+
+@pytest.mark.holds("H16")
+def test_a_policy_that_asks_nobody_is_met_by_what_is_unanchored(
+    qflow: Run, key: NodeKey, home: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "one.tlog-proof"
+    file.write_bytes(_core.make_receipt(str(home / "log"), 1, head=cosigned(home, key)))
+    (tmp_path / "nobody").write_text("quorum none\n")
+    asked = ("audit", "check-receipt", str(file), "--policy", str(tmp_path / "nobody"))
+    result = qflow(*asked)
+    assert (result.exit_code, result.stdout.split()[0]) == (0, "UNANCHORED")
+    assert "the policy asks for no witness" in result.stdout
+
+
+def test_a_receipt_is_replaced_only_when_that_is_asked_for(
+    qflow: Run, key: NodeKey, tmp_path: Path
+) -> None:
+    file = tmp_path / "one.tlog-proof"
+    file.write_text("mine")
+    asked = ("audit", "receipt", "--index", "1", "-o", str(file))
+    assert qflow(*asked).exit_code == 2
+    assert file.read_text() == "mine"
+    assert qflow(*asked, "--force").exit_code == 0
+    assert qflow("audit", "check-receipt", str(file), "--key", key.vkey).exit_code == 0
+
+
+@pytest.mark.usefixtures("key")
+def test_a_full_disk_leaves_no_part_of_a_receipt(
+    qflow: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "out").mkdir()
+    file = tmp_path / "out" / "one.tlog-proof"
+    monkeypatch.setattr("os.fsync", full)
+    result = qflow("audit", "receipt", "--index", "1", "-o", str(file))
+    assert result.exit_code == 1
+    assert f"{file}: No space left" in result.stderr
+    assert list(file.parent.iterdir()) == []
+
+
+def test_a_record_that_was_pruned_is_said_to_be(
+    qflow: Run, key: NodeKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object, **__: object) -> bytes:
+        raise ValueError("tile/entries/000 was pruned with the records in it")
+
+    monkeypatch.setattr("qflow.audit.make_receipt", gone)
+    monkeypatch.setattr("qflow.cli._receipt._first_kept", lambda _: 3)
+    result = qflow("audit", "receipt", "--index", "1", "-o", str(tmp_path / "x"))
+    assert result.exit_code == 3
+    assert "record 1 was pruned: the log keeps those from record 3 on" in result.stderr
+    assert "running node" not in result.stderr
 
 
 def test_texts_of_strangers_do_not_steer_the_terminal(

@@ -104,12 +104,26 @@ def test_rules_say_what_they_would_do_and_do_it(qflow: Run, home: Path, ids: lis
     [
         (("hold", "--reason", "x"), 2, "a hold says what it covers"),
         (("hold", "--reason", "x", "--since", "soon"), 2, "is no time"),
-        (("hold", "--flow", "x", "--reason", " "), 1, "a hold needs a reason"),
+        (("hold", "--flow", "x", "--reason", " "), 2, "the reason is empty"),
         (("hold", "--execution", "0000", "--reason", "x"), 3, "no execution"),
-        (("release", "zz", "--reason", "x"), 3, "no one hold begins with"),
+        (("release", "zz", "--reason", "x"), 3, "hint: qflow audit holds"),
+        (("release", "zz", "--reason", "x"), 3, "no hold begins with"),
+        (("release", "", "--reason", "x"), 2, "the hold is empty"),
+        (("release", "zz", "--reason", ""), 2, "the reason is empty"),
+        (("hold", "--flow", "", "--reason", "x"), 2, "the flow is empty"),
+        (("hold", "--actor", "", "--reason", "x"), 2, "the actor is empty"),
+        (("hold", "--execution", "", "--reason", "x"), 2, "the execution is empty"),
+        (("hold", "--flow", "x", "--reason", "\udcff"), 2, "the reason is no UTF-8"),
+        (("hold", "--flow", "\udcff", "--reason", "x"), 2, "the flow is no UTF-8"),
+        (("erase", "0", "--reason", ""), 2, "the reason is empty"),
+        (("erase", "0", "--reason", "\udcff"), 2, "the reason is no UTF-8"),
         (("erase", "0000", "--reason", "x"), 3, "no execution"),
         (("retain", "--flow", "x"), 2, "how long?"),
-        (("retain", "--status", "over", "--payloads-days", "1"), 2, "Invalid enum value"),
+        (("retain", "--status", "over", "--payloads-days", "1"), 2, "completed, faulted, aborted"),
+        (("retain", "--status", "", "--payloads-days", "1"), 2, "--status: '' is none"),
+        (("retain", "--flow", "", "--payloads-days", "0"), 2, "the flow is empty"),
+        (("retain", "--payloads-days", "nan"), 2, "is no number of days"),
+        (("retain", "--records-days", "inf"), 2, "is no number of days"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_one_line(
@@ -150,3 +164,15 @@ def test_a_person_is_asked_before_anything_goes(
     assert "erased" in qflow("show", ids[0]).stdout
     assert "nothing is due" in qflow(*command).stderr
     assert qflow("audit", "erase", ids[1], "--reason", "again", "--yes").exit_code == 0
+
+
+def test_what_was_erased_already_is_said_with_when_and_by_whom(qflow: Run, ids: list[str]) -> None:
+    assert qflow("audit", "erase", ids[0], "--reason", "first").exit_code == 0
+    again = qflow("audit", "erase", ids[0], "--reason", "second")
+    assert again.exit_code == 0
+    assert f"{ids[0]} was erased already, 20" in again.stdout
+    assert again.stdout.endswith(": first\n")
+    assert "nothing was put on record" in again.stderr
+    (told,) = lines(qflow("audit", "erase", ids[0], "--reason", "third", "--json"))
+    assert (told["execution"], told["erased"]) == (ids[0], True)
+    assert told["already"].endswith(": first")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Callable
@@ -109,3 +110,56 @@ def test_incremental_needs_a_known_head(qflow: Run, key: NodeKey) -> None:
     done = qflow("audit", "verify", "--incremental")
     assert done.exit_code == 2
     assert "--known-head" in done.stderr
+
+
+@pytest.mark.holds("H16")
+def test_a_policy_that_asks_nobody_makes_nothing_witnessed(
+    qflow: Run, key: NodeKey, tmp_path: Path
+) -> None:
+    rules = tmp_path / "policy"
+    rules.write_text("quorum none\n")
+    done = qflow("audit", "verify", "--policy", str(rules))
+    assert done.exit_code == 0
+    assert done.stdout.startswith("VERIFIED, UNANCHORED\nthe policy asks for no witness")
+    rules.write_text(f"log {_core.generate_vkey('other.example', bytes(32))}\nquorum none\n")
+    done = qflow("audit", "verify", "--policy", str(rules))
+    assert (done.exit_code, done.stdout.split("\n")[1]) == (7, "the policy does not list this log")
+
+
+def test_what_is_not_there_is_named(qflow: Run, home: Path, tmp_path: Path) -> None:
+    none = str(tmp_path / "none")
+    assert "has no history" in (done := qflow("audit", "verify")).stderr
+    assert done.exit_code == 3
+    for options, said in (
+        (("--log", none), "there is no log in"),
+        (("--log", str(tmp_path)), "there is no log in"),
+        (("--key", none), f"{none} is not there\nhint: node.pub is in the home of the node"),
+        (("--policy", none), f"{none} is not there\n"),
+    ):
+        if "--log" not in options and not (home / "log").exists():
+            write(home, load_or_create_key(home), 1, "created", "completed")
+        done = qflow("audit", "verify", *options)
+        assert (done.exit_code, said in done.stderr) == (3, True), done.stderr
+        assert "config show" not in done.stderr
+    done = qflow("--home", none, "audit", "verify")
+    assert (done.exit_code, "qflow init makes a home" in done.stderr) == (3, True)
+    assert not Path(none).exists()
+
+
+def test_a_full_disk_leaves_the_known_head(
+    qflow: Run, key: NodeKey, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "mine").mkdir()
+    head = tmp_path / "mine" / "head"
+    assert qflow("audit", "verify", "--known-head", str(head)).exit_code == 0
+    before = head.read_bytes()
+    write(home, key, 2, "created", "completed")
+    monkeypatch.setattr("os.fsync", full)
+    done = qflow("audit", "verify", "--known-head", str(head))
+    assert done.exit_code == 1
+    assert f"{head}: No space left" in done.stderr
+    assert [file.name for file in head.parent.iterdir()] == ["head"]
+    assert head.read_bytes() == before

@@ -82,6 +82,45 @@ def test_what_is_no_key_is_a_wrong_usage(qflow: Run) -> None:
     assert "not the verifier key of a log: 'nonsense'" in result.stderr
 
 
+def test_a_private_key_given_by_mistake_is_not_shown(qflow: Run, home: Path) -> None:
+    load_or_create_key(home)
+    file = home / "node.key"
+    secrets = [word for word in file.read_text("latin-1").split() if len(word) > 8]
+    (home / "rules").write_text("SECRET of mine\n")
+    assert secrets
+    for arguments in (
+        ("witness", "add", str(file)),
+        ("witness", "remove", str(file)),
+        ("audit", "verify", "--log", str(home), "--key", str(file)),
+        ("audit", "check-receipt", str(file), "--key", str(file)),
+        ("audit", "check-receipt", str(file), "--policy", str(file)),
+        ("witness", "add", str(home / "rules")),
+        ("audit", "check-receipt", str(file), "--policy", str(home / "rules")),
+    ):
+        (home / "tile").mkdir(exist_ok=True)
+        result = qflow(*arguments)
+        assert result.exit_code != 0
+        assert str(home) in result.stderr
+        for secret in (*secrets, "SECRET"):
+            assert secret not in result.output + result.stderr
+    (home / "qflow.toml").write_text('[witness]\nlogs_file = "node.key"\n')
+    result = qflow("witness", "list")
+    assert (result.exit_code, "node.key" in result.stderr) == (2, True)
+    assert not [secret for secret in secrets if secret in result.output + result.stderr]
+
+
+@pytest.mark.parametrize(
+    "command", [("vkey",), ("list",), ("add", LOG.vkey), ("serve", "--listen", "127.0.0.1:0")]
+)
+def test_a_mistyped_home_makes_no_witness(
+    qflow: Run, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    wrong = tmp_path / "hme"
+    result = qflow("--home", str(wrong), "witness", *command)
+    assert (result.exit_code, "qflow init makes a home" in result.stderr) == (3, True)
+    assert not wrong.exists()
+
+
 @pytest.mark.holds("H16")
 def test_a_log_that_signed_two_heads_of_one_size_is_shown_with_both(qflow: Run, home: Path) -> None:
     witness = Witness(home / "witness.db", load_or_create_key(home), SystemClock(), [LOG.vkey])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
@@ -128,8 +129,31 @@ def test_failed_write_leaves_no_key(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, call, fail)
-    with pytest.raises(SigningKeyError, match="No space"):
+    with pytest.raises(SigningKeyError, match="disk is full"):
         load_or_create_key(tmp_path)
     assert list(tmp_path.iterdir()) == []
     monkeypatch.undo()
     load_or_create_key(tmp_path)
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES])
+@pytest.mark.parametrize("public", [True, False])
+def test_a_key_that_is_there_needs_no_writable_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, public: bool
+) -> None:
+    key = load_or_create_key(tmp_path)
+    if not public:
+        (tmp_path / "node.pub").unlink()
+    opened = os.open
+
+    def refuse(path: Path, flags: int, *more: int) -> int:
+        if flags & os.O_CREAT:
+            raise OSError(code, os.strerror(code), str(path))
+        return opened(path, flags, *more)
+
+    monkeypatch.setattr(os, "open", refuse)
+    assert load_or_create_key(tmp_path) == key
+    (tmp_path / "node.key").unlink()
+    with pytest.raises(SigningKeyError, match=os.strerror(code)):
+        load_or_create_key(tmp_path)
+    assert not (tmp_path / "node.key").exists()

@@ -139,7 +139,7 @@ class Client:
     async def erase(self, execution: str, *, reason: str) -> str:
         """Erase the payloads of an execution; its whole id. Durable on return.
 
-        Raises `HeldError` or `ExecutionStateError`."""
+        Raises `HeldError`, `ExecutionStateError`, or `ErasedError` when it was done before."""
         return str(await self._call(_methods.Erase(execution=execution, reason=reason)))
 
     async def retain(

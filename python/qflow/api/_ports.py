@@ -108,7 +108,10 @@ class Caretaker(Protocol):
         ...
 
     async def erase(self, execution: str, *, reason: str, actor: str) -> str:
-        """Erase the payloads of an execution; its whole id. Raises `HeldError`."""
+        """Erase the payloads of an execution; its whole id.
+
+        Raises `HeldError`, or `ErasedError` when it was done before.
+        """
         ...
 
     def retain(

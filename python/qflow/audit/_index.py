@@ -15,6 +15,7 @@ import msgspec
 
 from qflow import _core, model
 from qflow.audit import _project, _queries, _search, _tables
+from qflow.audit._copy import Copy, is_locked, is_still
 from qflow.audit._project import Names
 from qflow.audit._queries import Place, Waiting
 from qflow.audit._query import Query
@@ -50,10 +51,17 @@ class Index:
     and replayed from the log, with a line in the log of the program; an answer is right or an
     error. With `read_only` nothing is written: for a look beside a running node, which keeps
     the index up to date; a file that would need a rebuild is then an UnavailableError.
+
+    Where nothing may be written (a home on a mount for reading), a copy in a temporary folder takes
+    the file's place until `close`; without a whole file to copy it is made from the log.
     """
 
     def __init__(self, path: str | PathLike[str], *, read_only: bool = False) -> None:
         self._path, self._read_only = Path(path), read_only
+        self._copy: Copy | None = None
+        if is_locked(self._path) and (not read_only or is_still(self._path)):
+            self._copy = Copy(self._path)
+            self._path = self._copy.path
         self._lock = RLock()
         self._pruning = Lock()
         """Whoever pruned and whoever follows the log may look at the same time."""
@@ -70,6 +78,8 @@ class Index:
         """Close the file. Idempotent."""
         with self._lock:
             self._db.close()
+            if self._copy is not None:
+                self._copy.close()
 
     def catch_up(self, source: Source, progress: Progress | None = None) -> int:
         """Project what the log has and the index has not; returns the number of new records.

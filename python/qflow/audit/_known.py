@@ -7,6 +7,7 @@ The head is evidence: a log that is no continuation of it has two histories. The
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -65,8 +66,8 @@ def save_head(path: Path, note: bytes, state: bytes | None) -> None:
     other's: it names its head. Raises OSError.
     """
     if state is not None:
-        _write(state_path(path), state)
-    _write(path, note)
+        replace_file(state_path(path), state)
+    replace_file(path, note)
     folder = os.open(path.absolute().parent, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -74,10 +75,20 @@ def save_head(path: Path, note: bytes, state: bytes | None) -> None:
         os.close(folder)
 
 
-def _write(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all: on an error what was there before is there still.
+
+    The bytes are durable on return, the name once the folder is synced. Raises OSError, which
+    names the file.
+    """
     temporary = path.with_name(path.name + ".new")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise OSError(error.errno, error.strerror, str(path)) from error

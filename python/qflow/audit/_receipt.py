@@ -22,13 +22,16 @@ RECEIPT_SUFFIX: Final = ".tlog-proof"
 RECEIPT_BYTES_MAX: Final = 256 << 10
 """Of a receipt, and of a known head; what is longer is refused unread."""
 
+INDEX_END: Final = 1 << 63
+"""No log has a record at this place."""
+
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """What a receipt proves."""
 
     verdict: Verdict
-    """UNANCHORED: in the log, by the log's key alone. WITNESSED: cosigned as the policy asks.
-    DIVERGED: the head that is known has another history."""
+    """UNANCHORED: in the log, by the log's key alone, as when no witness is asked for. WITNESSED:
+    cosigned as the policy asks. DIVERGED: the head that is known has another history."""
     record: dict[str, Any]
     """As `_core.decode_record` gives it."""
     index: int
@@ -73,6 +76,8 @@ def make_receipt(
         if execution is None:
             raise ValueError("neither an index nor an execution")
         index = _index_of(path, execution, seq)
+    if not 0 <= index < INDEX_END:
+        raise ValueError(f"record {index} is in no log: an index is less than 2^63")
     log = path / "log" if (path / "log").is_dir() else path
     return _core.make_receipt(os.fspath(log), index, head=head)
 

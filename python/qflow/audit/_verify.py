@@ -14,12 +14,14 @@ import msgspec
 
 from qflow import _core
 from qflow.audit._known import Head, load_head, load_state, save_head
-from qflow.audit._policy import load_policy
+from qflow.audit._policy import NOBODY, load_policy
 from qflow.audit._verdict import Verdict
 from qflow.errors import CorruptError, VerificationError
 
 VKEY_BYTES_MAX: Final = 4096
 FINDINGS_SHOWN_MAX: Final = 20
+
+NOBODY_ASKED: Final = "the policy asks for no witness"
 
 _VKEY: Final = re.compile(r"[^\s+]+\+[0-9a-f]{8}\+[A-Za-z0-9+/]+={0,2}")
 
@@ -58,7 +60,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Records under the known head that the log was compared with."""
     quorum: str | None = None
     """Whom the policy asks for; None when no policy was given."""
+    met: bool | None = None
+    """Whether the policy is met, as one that asks for no witness is; None without a policy."""
     chains: int
+    """Begun among the records that the log keeps, or going on across the cut of a pruning."""
     heads: int
     """Signed heads, each checked."""
     blocks: int
@@ -76,9 +81,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def ok(self) -> bool:
         """Whether all holds that was asked for: with a policy, that it is met too."""
-        if self.quorum is not None:
-            return self.verdict is Verdict.WITNESSED
-        return self.verdict in {Verdict.UNANCHORED, Verdict.WITNESSED}
+        return self.verdict not in _NO_HEAD and self.met is not False
 
     def __str__(self) -> str:
         """The report for a person: one line, and one for each finding."""
@@ -93,7 +96,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             return f"{said}: {seen}; root {self.root}; {self.verdict}: {self.why}"
         count = len(self.findings) + self.more_findings
         shown = self.findings[:FINDINGS_SHOWN_MAX]
-        lines = [f"NOT verified: {count} findings in {seen}"]
+        lines = [f"NOT verified: {count} {'finding' if count == 1 else 'findings'} in {seen}"]
         lines += [f"  {item.where}: {item.what}" for item in shown]
         if count > len(shown):
             lines.append(f"  and {count - len(shown)} more")
@@ -199,6 +202,7 @@ def _report(
         verdict, why = Verdict.DIVERGED, other
     else:
         verdict, why = _anchored(seen, key, policy, witnessed, cosignatures, met=met)
+        met = met or why == NOBODY_ASKED
     fields = {name: seen[name] for name in Report.__struct_fields__ if name in seen}
     return Report(
         **{
@@ -210,6 +214,7 @@ def _report(
             "cosignatures": cosignatures,
             "known": None if known is None else known.size,
             "quorum": None if policy is None else policy.quorum,
+            "met": None if policy is None else met,
             "findings": tuple(findings),
         }
     )
@@ -244,6 +249,8 @@ def _anchored(
     listed = [vkey for _, vkey, _ in policy.logs]
     if listed and key not in listed:
         return Verdict.UNANCHORED, "the policy does not list this log"
+    if policy.quorum == NOBODY:
+        return Verdict.UNANCHORED, NOBODY_ASKED
     names = [name for name, _, _ in policy.witnesses]
     missing = [name for name in names if name not in cosignatures]
     counted = f"{len(cosignatures)} of {len(names)} witnesses cosigned"
@@ -259,20 +266,24 @@ def _anchored(
     return Verdict.UNANCHORED, f"{counted}, the policy asks for {policy.quorum}{lacking}"
 
 
+def is_vkey(text: str) -> bool:
+    """Whether a text has the form of a verifier key, so that it names no file."""
+    return _VKEY.fullmatch(text.strip()) is not None
+
+
 def load_vkey(source: str | PathLike[str]) -> str:
     """A verifier key from its text, or from the file that holds one.
 
-    Raises VerificationError.
+    Raises VerificationError, which names the file and quotes nothing of it.
     """
-    if isinstance(source, str) and _VKEY.fullmatch(source.strip()):
+    if isinstance(source, str) and is_vkey(source):
         return source.strip()
     try:
         with Path(source).open("rb") as file:
             text = file.read(VKEY_BYTES_MAX).decode("ascii", "replace").strip()
     except (OSError, ValueError) as error:
-        raise VerificationError(
-            f"{str(source)!r} is no verifier key, nor a file: {error}"
-        ) from None
+        why = error.strerror if isinstance(error, OSError) else error
+        raise VerificationError(f"{str(source)!r} is no verifier key, nor a file: {why}") from None
     if not _VKEY.fullmatch(text):
         raise VerificationError(f"{str(source)!r} holds no verifier key (name+hash+key)")
     return text

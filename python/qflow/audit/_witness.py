@@ -86,17 +86,26 @@ def origin_of(vkey: str) -> str:
 def read_vkeys(path: Path) -> list[str]:
     """The logs that a file names: verifier keys, one a line, or the `log` lines of a policy.
 
-    Raises ConfigError.
+    Raises ConfigError, which names the file and the line and quotes nothing of it: it may be the
+    file of a private key.
     """
     try:
-        lines = path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the keys of logs {str(path)!r} cannot be read: {error}") from None
-    stripped = [line.strip() for line in lines]
-    meant = [line for line in stripped if line and not line.startswith("#")]
-    if any(line.split()[0] in _POLICY_WORDS for line in meant):
+        lines = path.read_text("utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise ConfigError(f"{str(path)!r} holds no verifier keys of logs: it is no text") from None
+    except OSError as error:
+        raise ConfigError(f"{str(path)!r} cannot be read: {error.strerror}") from None
+    stripped = [(number, line.strip()) for number, line in enumerate(lines, 1)]
+    meant = [(number, line) for number, line in stripped if line and not line.startswith("#")]
+    if any(line.split()[0] in _POLICY_WORDS for _, line in meant):
         return [vkey for _, vkey, _ in load_policy(path).logs]
-    return [vkey for vkey in meant if origin_of(vkey)]
+    for number, line in meant:
+        try:
+            origin_of(line)
+        except ConfigError:
+            what = f"line {number} is not the verifier key of a log (name+hash+key)"
+            raise ConfigError(f"{str(path)!r}: {what}") from None
+    return [vkey for _, vkey in meant]
 
 
 def doubts_about(policy: _core.Policy, vkey: str) -> Iterator[str]:

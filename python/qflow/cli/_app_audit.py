@@ -80,6 +80,7 @@ def audit_receipt(
         Path | None,
         typer.Option("-o", "--out", metavar="FILE", help="Where to.  [default: ID-N.tlog-proof]"),
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
 ) -> int | None:
     """Write one record with all that proves it as a small file.
 
@@ -87,7 +88,7 @@ def audit_receipt(
     """
     from qflow.cli import _receipt
 
-    return _receipt.make(session, execution, seq=seq, index=index, log=log, out=out)
+    return _receipt.make(session, execution, seq=seq, index=index, log=log, out=out, force=force)
 
 
 @command(
@@ -150,6 +151,7 @@ def audit_comply(
         Path | None,
         typer.Option("--receipts", metavar="FOLDER", help="Write a receipt of each record named."),
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> int | None:
     """Hold the history to rules, and report what does not keep them.
 
@@ -158,7 +160,9 @@ def audit_comply(
     from qflow.cli import _compliance
 
     scope = {"flow": flow, "since": since, "until": until}
-    return _compliance.comply(session, rules, scope, store=store, out=out, receipts=receipts)
+    return _compliance.comply(
+        session, rules, scope, store=store, out=out, receipts=receipts, force=force
+    )
 
 
 @command(audit_app, "reports", example="qflow audit reports")
@@ -184,11 +188,12 @@ def audit_report(
         Path | None,
         typer.Option("--receipts", metavar="FOLDER", help="Write a receipt of each record named."),
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> int | None:
     """Show a compliance report that is on record, once its signature is verified."""
     from qflow.cli import _compliance
 
-    return _compliance.show(session, name, out=out, receipts=receipts)
+    return _compliance.show(session, name, out=out, receipts=receipts, force=force)
 
 
 @command(audit_app, "check-report", example="qflow audit check-report report.json --key node.pub")
@@ -203,8 +208,9 @@ def audit_check_report(
         Path | None,
         typer.Option("-o", "--out", metavar="FILE", help="Write it as .html to read."),
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> int | None:
     """Check a report file offline, with a public key alone: signature, findings and receipts."""
     from qflow.cli import _compliance
 
-    return _compliance.check(session, file, key, out)
+    return _compliance.check(session, file, key, out, force=force)

@@ -7,7 +7,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from qflow.cli._app_query import Actor, Flow, Node, Since, Subnet, Text, Type, Until
+from qflow.cli._app_query import Actor, Execution, Flow, Node, Since, Subnet, Text, Type, Until
 from qflow.cli._command import command
 from qflow.cli._session import Session
 
@@ -18,9 +18,6 @@ Out: TypeAlias = Annotated[
 ]
 Format: TypeAlias = Annotated[
     str | None, typer.Option("--format", help=f"{FORMATS}.  [default: by the file's ending]")
-]
-Execution: TypeAlias = Annotated[
-    str | None, typer.Option("--execution", help="All records of an execution, by its whole id.")
 ]
 Limit: TypeAlias = Annotated[
     int | None, typer.Option("--limit", min=1, help="At most so many.  [default: all]")
@@ -88,7 +85,12 @@ def audit_export(
     """
     from qflow.cli import _export
 
-    asked = {"execution": execution, "flow": flow, "type": type, "actor": actor}
+    asked = {
+        "execution": _export.whole_id(session, execution, log),
+        "flow": flow,
+        "type": type,
+        "actor": actor,
+    }
     asked |= {"node": node, "subnet": subnet, "text": text}
     question = _export.question(asked, since, until, limit)
     way = _export.Way(out, format, spreadsheet_safe, not no_manifest, force)

@@ -11,11 +11,13 @@ from qflow.cli._exit import DIVERGED, FAILED, NOT_FOUND, OK, UNANCHORED, USAGE, 
 from qflow.cli._output import plural, size
 
 if TYPE_CHECKING:
+    from qflow._core import Policy
     from qflow.audit import Report
     from qflow.cli._output import Output
     from qflow.cli._session import Session
 
 _STYLES: Final = {"WITNESSED": "bold green", "UNANCHORED": "bold yellow"}
+_PARTS_OF_LOG: Final = ("journal", "checkpoint", "tile", "witnessed", "pruned")
 
 Step = Callable[[int, int], None]
 
@@ -35,10 +37,12 @@ def verify(
     if incremental and known_head is None:
         raise Refusal("--incremental goes on from a head: name its file with --known-head", USAGE)
     where = log if log is not None else session.home / "log"
+    _refuse_without_log(where, None if log is not None else session.home)
     source, origin = _key(session, log, key)
+    rules = None if policy is None else rules_in(policy)
     with progress_bar(session.out, "verifying") as step:
         report = verify_log(
-            where, source, step, policy=policy, known_head=known_head, incremental=incremental
+            where, source, step, policy=rules, known_head=known_head, incremental=incremental
         )
     if session.out.json:
         session.out.document(_document(report, where, origin))
@@ -54,10 +58,45 @@ def exit_code(report: Report) -> int:
     return {"INVALID": FAILED, "DIVERGED": DIVERGED}.get(report.verdict.name, UNANCHORED)
 
 
+def _refuse_without_log(where: Path, home: Path | None) -> None:
+    """What has neither records nor a head is no damaged log: there is none."""
+    if any((where / name).exists() for name in _PARTS_OF_LOG):
+        return
+    if home is None:
+        raise Refusal(f"there is no log in {where}", NOT_FOUND, "the log of a home is HOME/log")
+    if not home.is_dir():
+        raise Refusal(
+            f"{home} is not there", NOT_FOUND, "qflow init makes a home; --home names one"
+        )
+    raise Refusal(f"{home} has no history: no node ever ran there", NOT_FOUND)
+
+
+def key_given(key: str) -> str:
+    """What `--key` names. Refused when it is neither a verifier key nor a file that is there."""
+    from qflow.audit._verify import is_vkey
+
+    if not is_vkey(key) and not Path(key).exists():
+        raise Refusal(f"{key} is not there", NOT_FOUND, "node.pub is in the home of the node")
+    return key
+
+
+def rules_in(file: Path) -> Policy:
+    """The policy that `--policy` names. Refused when it is not there, or says nothing."""
+    from qflow.audit import load_policy
+    from qflow.errors import ConfigError
+
+    if not file.exists():
+        raise Refusal(f"{file} is not there", NOT_FOUND)
+    try:
+        return load_policy(file)
+    except ConfigError as error:
+        raise Refusal(str(error), USAGE) from None
+
+
 def _key(session: Session, log: Path | None, key: str | None) -> tuple[str | Path, str]:
     """The verifier key, and where it was taken from."""
     if key is not None:
-        return key, "--key"
+        return key_given(key), "--key"
     if log is None:
         path = session.home / "node.pub"
         return path, str(path)

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import os
 from base64 import b64decode
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qflow.cli._audit import progress_bar
-from qflow.cli._exit import FAILED, NOT_FOUND, OK, USAGE, Refusal
+from qflow.cli._exit import CORRUPTED, FAILED, NOT_FOUND, OK, USAGE, Refusal
 from qflow.cli._output import moment, plural
 from qflow.cli._report import check_suffix, document_of, print_report, write
-from qflow.errors import ConfigError, UnavailableError, VerificationError
+from qflow.cli._retain import check_texts
+from qflow.errors import (
+    ConfigError,
+    ExecutionNotFoundError,
+    UnavailableError,
+    VerificationError,
+)
 
 if TYPE_CHECKING:
     from qflow.api import Client
@@ -32,24 +38,88 @@ def comply(
     store: bool,
     out: Path | None,
     receipts: Path | None,
+    force: bool = False,
 ) -> int | None:
     """Judge the history. Exit code 1 when something of severity error was found.
 
     `asked` has the texts of `flow`, `since` and `until`.
     """
     check_suffix(out)
+    check_texts(flow=asked["flow"])
     text, given = _rules(rules)
     scope = _scope_of(asked)
     if not (session.home / "log").is_dir():
         raise Refusal(f"{session.home} has no history: no node ever ran there", NOT_FOUND)
-    with progress_bar(session.out, "judging") as step:
-        if store:
-            checked = session.run(_recorded, session, text, given, scope, step)
-        else:
-            checked = _judged(session, given, scope, step)
-    write(session, checked, out, receipts)
+    # What cannot be written is to be known before the report is on record.
+    with _kept(out, force=force) as part:
+        _make_folder(receipts)
+        with progress_bar(session.out, "judging") as step:
+            if store:
+                checked = session.run(_recorded, session, text, given, scope, step)
+            else:
+                checked = _judged(session, given, scope, step)
+        _write(session, checked, (out, part), receipts, stored=store)
     print_report(session, checked, stored=store, out=out)
     return OK if checked.report.ok else FAILED
+
+
+@contextmanager
+def _kept(out: Path | None, *, force: bool) -> Iterator[Path | None]:
+    """A file beside `out` that takes its place at the end, and is gone after an error.
+
+    Raises Refusal when there is an `out` already, unless `force`, or when none can be made.
+    """
+    if out is None:
+        yield None
+        return
+    if out.is_dir():
+        raise Refusal(f"{out} is a folder", USAGE)
+    if out.exists() and not force:
+        raise Refusal(f"{out} is there already", USAGE, "--force overwrites it")
+    part = out.with_name(f".{out.stem}.{os.getpid()}{out.suffix}")
+    with _naming(out):
+        part.touch(exist_ok=False)
+    try:
+        yield part
+        with _naming(out, CORRUPTED):
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
+            part.replace(out)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _naming(path: Path, code: int = USAGE, hint: str | None = None) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Refusal(f"{path} was not written: {error.strerror}", code, hint) from error
+
+
+def _make_folder(receipts: Path | None) -> None:
+    if receipts is not None:
+        with _naming(receipts):
+            receipts.mkdir(parents=True, exist_ok=True)
+
+
+def _write(
+    session: Session,
+    checked: Checked,
+    out: tuple[Path | None, Path | None],
+    receipts: Path | None,
+    *,
+    stored: bool = False,
+) -> None:
+    """Write the report as the second of `out`, which is to become the first; and the receipts."""
+    path, part = out
+    hint = f"it is on record: qflow audit report {checked.report.id}" if stored else None
+    if path is not None:
+        with _naming(path, CORRUPTED, hint):
+            write(session, checked, part, None)
+    if receipts is not None:
+        with _naming(receipts, CORRUPTED, hint):
+            write(session, checked, None, receipts)
 
 
 def _scope_of(asked: Mapping[str, str | None]) -> Scope:
@@ -89,21 +159,30 @@ def reports(session: Session) -> None:
         session.out.table(("REPORT", "MADE", "BY", "RECORDS", "FINDINGS", "ERRORS"), rows)
 
 
-def show(session: Session, name: str, *, out: Path | None, receipts: Path | None) -> int | None:
+def show(
+    session: Session, name: str, *, out: Path | None, receipts: Path | None, force: bool = False
+) -> int | None:
     """Show a stored report, after verifying it."""
     check_suffix(out)
+    check_texts(report=name)
 
     async def read() -> Checked:
         async with _reporter(session) as node, aclosing(node.report(name)) as parts:
             return _verified([dict(part) async for part in parts], session.home / "node.pub")
 
-    checked = session.run(read)
-    write(session, checked, out, receipts)
+    with _kept(out, force=force) as part:
+        try:
+            checked = session.run(read)
+        except ExecutionNotFoundError as error:
+            raise Refusal(str(error), NOT_FOUND, "qflow audit reports lists them") from error
+        _write(session, checked, (out, part), receipts)
     print_report(session, checked, stored=True, out=out)
     return None
 
 
-def check(session: Session, file: Path, key: str | None, out: Path | None) -> int | None:
+def check(
+    session: Session, file: Path, key: str | None, out: Path | None, *, force: bool = False
+) -> int | None:
     """Verify a report file with nothing but a public key."""
     from qflow.audit._verify import load_vkey
     from qflow.audit.compliance import check_report
@@ -113,13 +192,16 @@ def check(session: Session, file: Path, key: str | None, out: Path | None) -> in
     try:
         checked = check_report(file, load_vkey(source))
     except VerificationError as error:
+        if isinstance(error.__cause__, OSError):
+            raise Refusal(str(error), NOT_FOUND) from error
         if session.out.json:
             session.out.document({"file": str(file), "verdict": "INVALID", "why": str(error)})
         else:
             session.out.line(f"INVALID  {file}", "bold red")
             session.out.line(f"  {error}", "red")
         return FAILED
-    write(session, checked, out, None)
+    with _kept(out, force=force) as part:
+        _write(session, checked, (out, part), None)
     if session.out.json:
         session.out.document(document_of(checked, verdict="VERIFIED", file=str(file)))
         return None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -63,9 +66,11 @@ def export(session: Session, query: Query, where: Where, way: Way, *, payloads: 
     """Write an export and its signed manifest, whole or not at all."""
     from qflow.audit import export as package
 
-    folder, form = _folder(session, where, way), _format(way)
+    form = _format(way)
+    folder = _folder(session, where, way)
     signed = way.manifest and way.out != STDOUT
     with (
+        _terminable(),
         progress_bar(session.out, "exporting") as step,
         _keyring(session, payloads) as keyring,
     ):
@@ -82,7 +87,8 @@ def export(session: Session, query: Query, where: Where, way: Way, *, payloads: 
                 spreadsheet=way.spreadsheet,
                 unsealer=keyring,
                 force=way.force,
-                progress=step,
+                # Called in any case: while Rust works, signals are only seen in calls to Python.
+                progress=step or _unseen,
             )
         except FileExistsError as error:
             there = f"{error.filename} is there already"
@@ -94,9 +100,42 @@ def export(session: Session, query: Query, where: Where, way: Way, *, payloads: 
     return None
 
 
-def _folder(session: Session, where: Where, way: Way) -> LogFolder:
-    from qflow.audit.export import LogFolder
+def _unseen(done: int, whole: int) -> None:
+    pass
 
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends the work as Ctrl-C does: what is not whole is removed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def whole_id(session: Session, name: str | None, log: Path | None) -> str | None:
+    """The id of the execution that the beginning of an id names; of `log` only its whole id."""
+    from qflow import model
+    from qflow.cli._query import _history, _whole_id
+
+    if name is None:
+        return None
+    try:
+        model.id_bytes(name.lower())
+    except ValueError:
+        if log is not None:
+            hint = "the beginning of one is looked up in a home, and --log names a log"
+            raise Refusal(f"{name!r} is not an id", USAGE, hint) from None
+        with _history(session) as (_, index):
+            return _whole_id(index, name)
+    return name
+
+
+def _folder(session: Session, where: Where, way: Way) -> LogFolder:
     home = session.home
     if where.log is not None and way.manifest:
         raise Refusal(
@@ -106,23 +145,57 @@ def _folder(session: Session, where: Where, way: Way) -> LogFolder:
         )
     if where.log is None and not (home / "log").is_dir():
         raise Refusal(f"{home} has no history: no node ever ran there", NOT_FOUND)
-    return LogFolder(home if where.log is None else where.log, witnessed=where.witnessed)
+    hint = "qflow audit witness says how witnesses are asked" if where.witnessed else None
+    return _opened(home if where.log is None else where.log, witnessed=where.witnessed, hint=hint)
+
+
+def _opened(path: Path, *, witnessed: bool = False, hint: str | None = None) -> LogFolder:
+    from qflow.audit.export import LogFolder
+    from qflow.errors import UnavailableError
+
+    if not path.is_dir():
+        raise Refusal(f"{path} is no folder of a log", NOT_FOUND, "--log takes a log or a home")
+    try:
+        return LogFolder(path, witnessed=witnessed)
+    except UnavailableError as error:
+        raise Refusal(str(error), NOT_FOUND, hint) from error
 
 
 def _format(way: Way) -> Format:
     from qflow.audit.export import Format
     from qflow.audit.export._formats import format_of
 
-    try:
-        found = format_of(Path(way.out)) if way.form is None else Format(way.form)
-    except ValueError as error:
-        names = ", ".join(Format)
-        raise Refusal(str(error), USAGE, f"name one with --format: {names}") from None
+    if not Path(way.out).name:
+        raise Refusal(f"-o {way.out!r} names no file", USAGE, "- is the standard output")
+    if way.form is not None:
+        found = _named(way.form)
+    elif way.out == STDOUT:
+        raise Refusal("the standard output has no ending", USAGE, f"--format: {_formats()}")
+    else:
+        try:
+            found = format_of(Path(way.out))
+        except ValueError as error:
+            raise Refusal(str(error), USAGE, f"name one with --format: {_formats()}") from None
     if way.spreadsheet and found is not Format.CSV:
         raise Refusal("--spreadsheet-safe is a way to write CSV", USAGE)
     if way.out == STDOUT and found in (Format.PARQUET, Format.ARROW):
         raise Refusal(f"{found} needs a file", USAGE, "arrows is a stream of Arrow")
     return found
+
+
+def _named(form: str) -> Format:
+    from qflow.audit.export import Format
+
+    try:
+        return Format(form)
+    except ValueError:
+        raise Refusal(f"{form!r} is no format", USAGE, f"one of {_formats()}") from None
+
+
+def _formats() -> str:
+    from qflow.audit.export import Format
+
+    return ", ".join(Format)
 
 
 def _key(session: Session) -> NodeKey:
@@ -156,7 +229,7 @@ def _print(session: Session, done: Exported) -> None:
             ("rows", f"{done.rows:,}"),
             ("size", size(done.bytes or 0)),
             ("head", f"{done.head_size:,} records"),
-            ("complete", _COMPLETE[done.completeness]),
+            ("complete", _COMPLETE["claimed" if done.manifest is None else done.completeness]),
         ]
     )
 
@@ -171,17 +244,16 @@ def verify(
     form: str | None,
 ) -> int | None:
     """Check an export; exit code 1 unless all that its manifest says is so."""
-    from qflow.audit.export import Format, verify_export
+    from qflow.audit.export import verify_export
 
     if not file.is_file():
         raise Refusal(f"{file} is not there", NOT_FOUND)
     own = session.home / "node.pub"
     if key is None and not own.is_file():
         raise Refusal(f"{own} is not there", NOT_FOUND, "name the verifier key with --key")
-    try:
-        chosen = None if form is None else Format(form)
-    except ValueError as error:
-        raise Refusal(str(error), USAGE) from None
+    chosen = None if form is None else _named(form)
+    if log is not None:
+        _opened(log)
     with progress_bar(session.out, "checking") as step:
         report = verify_export(
             file,
@@ -192,34 +264,50 @@ def verify(
             form=chosen,
             progress=step,
         )
-    _print_report(session, report, "--key" if key is not None else str(own))
+    _print_report(session, report, str(own) if key is None else _origin(key))
     return OK if report.ok else FAILED
 
 
+def _origin(key: str) -> str:
+    return f"--key {key}" if Path(key).is_file() else "--key"
+
+
 def _print_report(session: Session, report: ExportReport, origin: str) -> None:
-    from qflow.api import to_json, to_plain
+    from qflow.api import to_plain
 
     out = session.out
     if out.json:
         out.document({**to_plain(report), "key_from": origin})
         return
     out.line(report.verdict, "bold green" if report.ok else "bold red")
-    query = to_json(report.query).decode() if report.query else "all records"
-    places = "" if report.first is None else f", {report.first:,} to {report.last:,} of the log"
     out.fields(
         [
             ("file", report.file),
             ("manifest", report.manifest),
             ("key from", origin),
-            ("made", f"{moment(report.made_at)} by {report.node}"),
-            ("query", query),
-            ("rows", f"{report.rows:,}{places}"),
-            ("chains", f"{plural(report.links, 'link')} proven"),
-            ("head", f"{report.head_size:,} records"),
+            *_said(report),
             ("complete", report.complete if report.ok else "not proven"),
         ]
     )
+    if report.pruned:
+        rows = plural(report.pruned, "row")
+        out.note(f"{rows} could not be compared: the log was pruned; the manifest proves them")
     for finding in report.findings:
         out.line(f"{finding.where}: {finding.what}", "red")
     if report.more_findings:
         out.line(f"and {report.more_findings:,} more", "red")
+
+
+def _said(report: ExportReport) -> Iterator[tuple[str, str]]:
+    """What the manifest says, and what was seen of it; nothing of a file that has lost its own."""
+    from qflow.api import to_json
+
+    if report.made_at is None or report.head_size is None:
+        return
+    query = to_json(report.query).decode() if report.query else "all records"
+    places = "" if report.first is None else f", {report.first:,} to {report.last:,} of the log"
+    yield "made", f"{moment(report.made_at)} by {report.node}"
+    yield "query", query
+    yield "rows", f"{report.rows:,}{places}"
+    yield "chains", f"{plural(report.links, 'link')} proven"
+    yield "head", plural(report.head_size, "record")

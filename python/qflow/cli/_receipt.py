@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from qflow.cli._audit import key_given, rules_in
 from qflow.cli._exit import DIVERGED, FAILED, NOT_FOUND, OK, UNANCHORED, USAGE, Refusal
 from qflow.cli._output import plural, size
 from qflow.cli._records import fact_of
@@ -46,9 +47,10 @@ def make(
     index: int | None,
     log: Path | None,
     out: Path | None,
+    force: bool = False,
 ) -> int | None:
     """Write one receipt. What it proves is checked by the home's own key before it is written."""
-    from qflow.audit import RECEIPT_SUFFIX, make_receipt
+    from qflow.audit import RECEIPT_SUFFIX
 
     if index is None:
         if execution is None or log is not None:
@@ -56,18 +58,14 @@ def make(
         execution, seq, index = session.run(_find, session, execution, seq)
     elif execution is not None or seq is not None:
         raise Refusal("--index names the record alone: give no execution and no --seq", USAGE)
-    where = log if log is not None else session.home
-    try:
-        data = make_receipt(where, index=index)
-    except ValueError as error:
-        raise Refusal(
-            str(error), NOT_FOUND, "a running node publishes what is new within seconds"
-        ) from error
     name = f"record-{index}" if execution is None else f"{execution}-{seq}"
     file = out or Path(f"{name}{RECEIPT_SUFFIX}")
+    if file.is_file() and not force:
+        raise Refusal(f"{file} is there already", USAGE, "--force replaces it")
+    data = _made(log if log is not None else session.home, index)
     key = session.home / "node.pub" if log is None else log.absolute().parent / "node.pub"
     receipt = _checked(data, key) if key.is_file() else None
-    file.write_bytes(data)
+    _write(file, data)
     if session.out.json:
         document = {} if receipt is None else _document(receipt)
         session.out.document({**document, "file": str(file), "index": index, "bytes": len(data)})
@@ -77,6 +75,42 @@ def make(
         session.out.line(sentence(receipt))
     session.out.note(f"check it anywhere: qflow audit check-receipt {file} --key KEY")
     return None
+
+
+def _made(where: Path, index: int) -> bytes:
+    from qflow.audit import make_receipt
+    from qflow.audit._receipt import INDEX_END
+
+    if index >= INDEX_END:
+        raise Refusal(f"--index {index} is in no log: an index is less than 2^63", USAGE)
+    try:
+        return make_receipt(where, index=index)
+    except ValueError as error:
+        first = _first_kept(where)
+        if index < first:
+            what = f"record {index} was pruned: the log keeps those from record {first} on"
+            raise Refusal(what, NOT_FOUND) from error
+        raise Refusal(
+            str(error), NOT_FOUND, "a running node publishes what is new within seconds"
+        ) from error
+
+
+def _first_kept(where: Path) -> int:
+    """Index of the first record that was not pruned."""
+    from qflow import _core
+
+    log = where / "log" if (where / "log").is_dir() else where
+    return _core.LogReader(str(log)).first
+
+
+def _write(file: Path, data: bytes) -> None:
+    """Write a receipt whole or not at all; what is no regular file, as a pipe, straight."""
+    from qflow.audit._known import replace_file
+
+    if file.exists() and not file.is_file():
+        file.write_bytes(data)
+    else:
+        replace_file(file, data)
 
 
 async def _find(session: Session, execution: str, seq: int | None) -> tuple[str, int, int]:
@@ -105,14 +139,14 @@ def check(
     known_head: Path | None,
 ) -> int | None:
     """Check receipts, each alone. The exit code is that of the worst."""
-    from qflow.audit import load_policy, load_vkey
+    from qflow.audit import load_vkey
 
     for file in files:
         if not file.is_file():
             raise Refusal(f"{file} is not there, or no file", NOT_FOUND)
-    source = key if key is not None else session.home / "node.pub"
+    source = key_given(key) if key is not None else session.home / "node.pub"
     load_vkey(source)
-    rules = None if policy is None else load_policy(policy)
+    rules = None if policy is None else rules_in(policy)
     codes = [_check(session, file, source, rules, known_head) for file in files]
     if key is None and not session.out.json and OK in codes:
         session.out.note("note: the key is this home's own; to prove who wrote it, use --key")
@@ -127,6 +161,7 @@ def _check(
     known_head: Path | None,
 ) -> int:
     from qflow.audit import check_receipt
+    from qflow.audit._policy import NOBODY
     from qflow.errors import VerificationError
 
     try:
@@ -144,7 +179,8 @@ def _check(
         _print(session, receipt, file, rules, str(source))
     if receipt.verdict.name == "DIVERGED":
         return DIVERGED
-    return UNANCHORED if rules is not None and receipt.verdict.name == "UNANCHORED" else OK
+    asked = rules is not None and rules.quorum != NOBODY
+    return UNANCHORED if asked and receipt.verdict.name == "UNANCHORED" else OK
 
 
 def _print(
@@ -173,8 +209,13 @@ def _print(
 
 
 def _witnesses(receipt: Receipt, rules: Policy | None) -> str:
+    from qflow.audit._policy import NOBODY
+    from qflow.audit._verify import NOBODY_ASKED
+
     if rules is None:
         return "not asked for"
+    if rules.quorum == NOBODY:
+        return NOBODY_ASKED
     seen = [f"{name} ({moment_utc(at * 1000)})" for name, at in receipt.cosignatures.items()]
     return f"{', '.join(seen) or 'none'}; the policy asks for {rules.quorum}"
 

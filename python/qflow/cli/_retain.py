@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from qflow.cli._audit import progress_bar
 from qflow.cli._exit import NOT_FOUND, OK, USAGE, Refusal
 from qflow.cli._output import moment, plural
-from qflow.errors import UnavailableError
+from qflow.errors import ErasedError, ExecutionNotFoundError, UnavailableError
 
 if TYPE_CHECKING:
     from qflow.api import Client
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from qflow.config import Config, RetentionRule
     from qflow.node._care import Care
 
+_STATUSES: Final = ("completed", "faulted", "aborted")
 _STYLES: Final = {"erase": "yellow", "held": "cyan", "prune": "yellow"}
 
 
@@ -28,6 +30,7 @@ def hold(
     session: Session, *, reason: str, since: str | None, until: str | None, **named: Any
 ) -> None:
     """Begin a hold."""
+    check_texts(reason=reason, **named)
     selected = {**named, "since": _time(since, "--since"), "until": _time(until, "--until")}
     if all(value is None for value in selected.values()):
         raise Refusal(
@@ -44,9 +47,14 @@ def hold(
 def release(session: Session, name: str, reason: str) -> None:
     """End a hold."""
 
+    check_texts(hold=name, reason=reason)
+
     async def change() -> Hold:
         async with caretaker(session) as care:
-            return await care.release(name, reason=reason)
+            try:
+                return await care.release(name, reason=reason)
+            except ExecutionNotFoundError as error:
+                raise Refusal(str(error), NOT_FOUND, "qflow audit holds lists them") from error
 
     _print_hold(session, session.run(change), "released")
 
@@ -87,6 +95,7 @@ def _covered(item: Hold) -> str:
 
 def erase(session: Session, execution: str, *, reason: str, yes: bool) -> int:
     """Destroy the key of one execution's payloads."""
+    check_texts(execution=execution, reason=reason)
     if not yes and not _confirmed(session, f"erase what {execution} took and gave, for good?"):
         return OK
 
@@ -94,11 +103,26 @@ def erase(session: Session, execution: str, *, reason: str, yes: bool) -> int:
         async with caretaker(session) as care:
             return await care.erase(execution, reason=reason)
 
-    name = session.run(change)
+    try:
+        name = session.run(change)
+    except ErasedError as error:
+        return _print_again(session, str(error))
     if session.out.json:
         session.out.document({"execution": name, "erased": True, "durable": True})
     else:
         session.out.line(f"{name}  erased")
+    return OK
+
+
+def _print_again(session: Session, already: str) -> int:
+    """It is done, but not now: whoever asked is not to take their reason for recorded."""
+    if session.out.json:
+        name = already.partition(" ")[0]
+        told = {"execution": name, "erased": True, "durable": True, "already": already}
+        session.out.document(told)
+    else:
+        session.out.line(already)
+        session.out.note("note: nothing was put on record now, also not the reason")
     return OK
 
 
@@ -185,12 +209,19 @@ def rules_of(
 
     from qflow.config import RetentionRule
 
+    check_texts(flow=flow)
+    for word in status:
+        if word not in _STATUSES:
+            raise Refusal(f"--status: {word!r} is none", USAGE, ", ".join(_STATUSES))
+    for option, days in (("payloads", payloads_days), ("records", records_days)):
+        if days is not None and not math.isfinite(days):
+            raise Refusal(f"--{option}-days: {days} is no number of days", USAGE)
     if payloads_days is None and records_days is None:
         if flow is not None or status:
             raise Refusal("how long?", USAGE, "--payloads-days or --records-days")
         return None
     named = {
-        "flow": flow or "*",
+        "flow": "*" if flow is None else flow,
         "status": list(status),
         "payloads_days": payloads_days,
         "records_days": records_days,
@@ -199,6 +230,17 @@ def rules_of(
         return [msgspec.convert(named, RetentionRule)]
     except msgspec.ValidationError as error:
         raise Refusal(str(error), USAGE) from None
+
+
+def check_texts(**texts: str | None) -> None:
+    """Refuse what is given and says nothing: it would stand for everything; and what is no text."""
+    for name, text in texts.items():
+        if text is None:
+            continue
+        if not text.strip():
+            raise Refusal(f"the {name} is empty", USAGE)
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise Refusal(f"the {name} is no UTF-8", USAGE)
 
 
 def _time(text: str | None, option: str) -> int | None:

@@ -26,6 +26,7 @@ def opened(session: Session) -> Iterator[Witness]:
     from qflow.trust import load_or_create_key
 
     config = session.config
+    _refuse_without_home(config.home)
     witness = open_witness(config, load_or_create_key(config.home), SystemClock())
     try:
         yield witness
@@ -33,11 +34,20 @@ def opened(session: Session) -> Iterator[Witness]:
         witness.close()
 
 
+def _refuse_without_home(home: Path) -> None:
+    """A mistyped name must not become another witness with another key."""
+    if not home.is_dir():
+        raise Refusal(
+            f"{home} is not there", NOT_FOUND, "qflow init makes a home; --home names one"
+        )
+
+
 def vkey(session: Session) -> int | None:
     """Print `witness NAME VKEY URL`; without the URL when nothing listens."""
     from qflow import _core
     from qflow.trust import load_or_create_key
 
+    _refuse_without_home(session.config.home)
     key = load_or_create_key(session.config.home)
     found = _core.generate_witness_vkey(key.origin, key.seed)
     url = _url(session.config.server.listen)
@@ -60,24 +70,34 @@ def _url(listen: str | None) -> str | None:
 
 def add(session: Session, key: str) -> int | None:
     """Add what `key` names."""
+    named = _vkeys(key)
     with opened(session) as witness:
-        new = [vkey for vkey in _vkeys(key) if witness.add_log(vkey)]
+        new = [vkey for vkey in named if witness.add_log(vkey)]
     _report(session, "added", new)
     return None
 
 
 def remove(session: Session, key: str) -> int | None:
     """Remove what `key` names; exit code 3 when nothing of it was added."""
+    named = _vkeys(key)
     with opened(session) as witness:
-        gone = [vkey for vkey in _vkeys(key) if witness.remove_log(vkey)]
+        gone = [vkey for vkey in named if witness.remove_log(vkey)]
     _report(session, "removed", gone)
     return None if gone else NOT_FOUND
 
 
 def _vkeys(key: str) -> list[str]:
     from qflow.audit import read_vkeys
+    from qflow.audit._witness import origin_of
+    from qflow.errors import ConfigError
 
-    return read_vkeys(Path(key)) if Path(key).is_file() else [key]
+    try:
+        if Path(key).is_file():
+            return read_vkeys(Path(key))
+        origin_of(key)
+    except ConfigError as error:
+        raise Refusal(str(error), USAGE, "node.pub in the home of the log's node is one") from None
+    return [key]
 
 
 def _report(session: Session, verb: str, vkeys: list[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -35,6 +36,7 @@ from qflow.engine import Identity
 from qflow.engine._replay import type_of
 from qflow.engine._state import FINAL
 from qflow.errors import (
+    ErasedError,
     ExecutionNotFoundError,
     ExecutionStateError,
     HeldError,
@@ -48,12 +50,12 @@ if TYPE_CHECKING:
     from qflow.config import Config
 
 PAGE: Final = 200
+"""Executions that are looked at, and erased, at a time."""
 _SCHEDULED: Final = type_of("scheduled")
 _HOUR_MS: Final = 3_600_000
 _FIRST_MS: Final = 600_000
 """After a start: also a node that is started more often than it retains comes to it."""
 _log = logger(__name__)
-"""Executions that are looked at, and erased, at a time."""
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,6 +107,9 @@ class Care:
 
         Raises ExecutionNotFoundError, or QflowError for a hold over nothing.
         """
+        for field, text in {**selected, "reason": reason}.items():
+            if isinstance(text, str):
+                _check_text(field, text)
         if (execution := selected.get("execution")) is not None:
             selected["execution"] = self._view(execution).id
         now = self._clock.now_ms()
@@ -125,9 +130,7 @@ class Care:
         """End a hold, named by its id or a unique beginning. Durable on return."""
         _check_reason(reason)
         async with self._lock:
-            found = (await self._standing()).find(hold)
-            if found is None:
-                raise ExecutionNotFoundError(f"no one hold begins with {hold!r}")
+            found = _named(await self._standing(), hold)
             meta = {"id": found.id, "reason": reason}
             await self._own.append([(RELEASED, None, None, None, meta)], actor)
         return found
@@ -138,17 +141,32 @@ class Care:
         """Destroy the key of an execution's payloads; its whole id. Durable on return.
 
         The tombstone is on record before the key is destroyed: after a crash between the two, the
-        next opening destroys it. Again is no harm. Raises ExecutionStateError (it is not over, or
-        awaited, or was never sealed) or HeldError, which names the hold.
+        next opening destroys it. Again is no harm: nothing more goes on record, and ErasedError
+        says when it was done, and by whom. Raises ExecutionStateError (it is not over, or awaited,
+        or was never sealed) or HeldError, which names the hold.
         """
         _check_reason(reason)
         async with self._lock:
             case = await anyio.to_thread.run_sync(self._case, self._view(execution))
+            if case.key is not None and self._keys.is_destroyed(case.key):
+                raise ErasedError(await anyio.to_thread.run_sync(self._already, case.view.id))
             _check_erasable(case)
             if (hold := (await self._standing()).over(case.subject)) is not None:
                 raise HeldError(f"{case.view.id} is under legal hold {hold.id}: {hold.reason}")
             await self._destroy([(case, {"reason": reason})], actor)
         return case.view.id
+
+    def _already(self, execution: str) -> str:
+        """When, by whom and why an execution was erased, as far as the chain still has it."""
+        for page in pages(self._history, self._chain, -1):
+            for entry in page:
+                record = entry.record
+                if record["type"] == ERASED and record["meta"].get("execution") == execution:
+                    at = datetime.fromtimestamp(record["at"] / 1000, UTC)
+                    when = at.isoformat(timespec="seconds").replace("+00:00", "Z")
+                    why = record["meta"].get("reason")
+                    return f"{execution} was erased already, {when} by {record['actor']}: {why}"
+        return f"{execution} was erased already"
 
     async def _destroy(self, doomed: Sequence[tuple[Case, dict[str, Any]]], actor: str) -> None:
         rows: list[Row] = []
@@ -377,8 +395,25 @@ def _check_erasable(case: Case) -> None:
         )
 
 
+def _named(holds: Holds, text: str) -> Hold:
+    found = holds.find(text)
+    if found is None:
+        several = text and any(hold.id.startswith(text.lower()) for hold in holds)
+        what = "more than one hold begins" if several else "no hold begins"
+        raise ExecutionNotFoundError(f"{what} with {text!r}")
+    return found
+
+
+def _check_text(name: str, text: str) -> None:
+    if not text.strip():
+        raise QflowError(f"{name} is empty")
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise QflowError(f"{name} is no UTF-8")
+
+
 def _check_reason(reason: str) -> None:
     if not reason.strip():
         raise QflowError("a reason is needed")
+    _check_text("reason", reason)
     if len(reason) > TEXT_CHARS_MAX:
         raise QflowError(f"the reason has more than {TEXT_CHARS_MAX} characters")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from base64 import b64decode
@@ -21,6 +22,8 @@ PUBLIC_FILE: Final = "node.pub"
 _FILE_BYTES_MAX: Final = 4096
 _DISTINCT_BYTES_MIN: Final = 12
 """32 bytes of chance have fewer distinct values once in 10^19 keys; a typed one often has."""
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_READ_ONLY: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 _ED25519_MULTICODEC: Final = b"\xed\x01"
 _BASE58: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 
@@ -61,7 +64,9 @@ def load_or_create_key(home: str | os.PathLike[str]) -> NodeKey:
     """The key in `node.key` of a home; made, durable and private, when there is none.
 
     `node.pub` gets the verifier key that outsiders need. Two processes that start at once agree.
-    Raises SigningKeyError when a file is open to others, malformed, weak or of another key.
+    A home that has its key may be read-only: nothing is written into it.
+    Raises SigningKeyError when a file is open to others, malformed, weak or of another key, and
+    when there is no room for one.
     """
     folder = Path(home)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -72,6 +77,8 @@ def load_or_create_key(home: str | os.PathLike[str]) -> NodeKey:
         key = _parse_key(read_private(path, _FILE_BYTES_MAX), path)
         _publish(key, folder / PUBLIC_FILE)
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise SigningKeyError(f"the disk is full: no room for a file in {folder}") from error
         raise SigningKeyError(f"the node's key cannot be used: {error}") from error
     return key
 
@@ -112,10 +119,26 @@ def _parse_seed(content: bytes, path: Path) -> bytes:
 
 def _publish(key: NodeKey, path: Path) -> None:
     line = f"{key.vkey}\n".encode()
-    if not create_whole(path, line, 0o644) and path.read_bytes() != line:
+    try:
+        found = _read_public(path)
+        if found is None and not create_whole(path, line, 0o644):
+            found = _read_public(path)
+    except OSError as error:
+        if error.errno in _READ_ONLY and not path.exists():
+            return
+        raise
+    if found not in (None, line):
         raise SigningKeyError(
             f"{path} is not the public half of {KEY_FILE}: one of them was exchanged"
         )
+
+
+def _read_public(path: Path) -> bytes | None:
+    try:
+        with path.open("rb") as file:
+            return file.read(_FILE_BYTES_MAX)
+    except FileNotFoundError:
+        return None
 
 
 def _base58(data: bytes) -> str:

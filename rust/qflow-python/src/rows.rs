@@ -177,6 +177,7 @@ fn checked_dict<'py>(py: Python<'py>, checked: &Checked) -> PyResult<Bound<'py, 
     dict.set_item("ended", checked.last.is_some_and(|(_, ended)| ended))?;
     dict.set_item("links", checked.links)?;
     dict.set_item("log_root", checked.log_root.as_ref().map(bytes))?;
+    dict.set_item("pruned", checked.pruned)?;
     dict.set_item("findings", findings)?;
     dict.set_item("more_findings", checked.more)?;
     Ok(dict)

@@ -276,6 +276,18 @@ def test_a_tombstone_that_names_no_execution_cannot_be_judged() -> None:
     assert [finding.judged for finding in found] == [False] * 4
 
 
+def test_records_of_the_own_chain_that_no_rule_looks_at_leave_no_gap() -> None:
+    history = History()
+    history.own("history.opened")
+    chain = history.run("completed")
+    hold(history, flow="bank/other")
+    history.own("compliance.reported")
+    erase(history, chain)
+    for scope in (Scope(), Scope(flow="bank/*")):
+        found, outcome = judge(history, rule("retention", days=0), scope=scope)
+        assert (found, outcome.results[0].passed) == ([], 1)
+
+
 def test_holds_count_also_when_only_some_flows_are_judged() -> None:
     history = History()
     chain = history.run("completed")

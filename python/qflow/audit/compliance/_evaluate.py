@@ -143,6 +143,7 @@ class _Reading:
     ) -> None:
         self._scope, self._sink = scope, tell
         self._judges = [_JUDGES[type(rule)](rule, self._tell, now_ms) for rule in rules]
+        self._reads_own = any(judge.reads_own for judge in self._judges)
         self._runs: dict[bytes, Run] = {}
         self._seen: dict[tuple[str, str], tuple[Judge[Any], ...]] = {}
         self._about: dict[str, tuple[Judge[Any], ...]] = {}
@@ -159,7 +160,8 @@ class _Reading:
             judges = self._seen[flow, kind] = self._who_sees(flow, kind)
         if flow not in self._about:
             self._about[flow] = self._who_judges(flow)
-        if not judges and not self._about[flow]:
+        # Of a chain that is followed, also the records that nobody looks at have their numbers.
+        if not judges and not self._about[flow] and not (flow == FLOW and self._reads_own):
             return
         record["index"] = index
         run = self._runs.get(chain)

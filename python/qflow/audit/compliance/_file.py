@@ -54,6 +54,8 @@ def check_report(source: bytes | Path, vkey: str) -> Checked:
     VerificationError, which says what does not hold.
     """
     data = source if isinstance(source, bytes) else _read(source)
+    if data[:15].lower() == b"<!doctype html>":
+        raise VerificationError("this is the page, to read; check the report itself, the .json")
     try:
         file = msgspec.json.decode(data, type=_File)
         blocks = {cid: b64decode(text, validate=True) for cid, text in file.blocks.items()}

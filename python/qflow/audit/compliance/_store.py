@@ -90,7 +90,7 @@ def load_report(history: History, chain: bytes, name: str, vkey: str) -> tuple[R
     """
     found = [stored for stored in stored_reports(history, chain) if stored.id.startswith(name)]
     if len(found) != 1:
-        what = "more than one report begins" if found else "no report of this node begins"
+        what = "more than one report begins" if found else "no report begins"
         raise ExecutionNotFoundError(f"{what} with {name!r}")
     (entry,) = history.records(chain, after=found[0].seq - 1, limit=1, values=True)
     if not isinstance(entry.value, bytes):

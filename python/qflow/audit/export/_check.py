@@ -13,7 +13,7 @@ import msgspec
 
 from qflow import _core
 from qflow.audit._verify import Finding, load_vkey
-from qflow.audit.export._columns import embedded_manifest, read_columns
+from qflow.audit.export._columns import DamagedError, embedded_manifest, read_columns
 from qflow.audit.export._folder import LogFolder
 from qflow.audit.export._formats import Format, format_of
 from qflow.audit.export._manifest import (
@@ -44,17 +44,20 @@ class ExportReport(msgspec.Struct, frozen=True, kw_only=True):
     last: int | None
     links: int
     """Pairs of rows that were proven to follow each other in their chain."""
-    completeness: str
+    completeness: str | None
+    """This and what follows is None when the file is too damaged to give the manifest in it."""
     complete: str
     """Whether a row can be missing, in one sentence."""
-    query: dict[str, Any]
-    node: str
-    made_at: int
+    query: dict[str, Any] | None
+    node: str | None
+    made_at: int | None
     """UTC ms."""
-    head_size: int
+    head_size: int | None
     """Records under the head that the export leads to."""
     compared: bool
     """Whether the rows were compared with a log."""
+    pruned: int = 0
+    """Rows that the log no longer keeps: only the manifest proves them."""
     findings: tuple[Finding, ...] = ()
     more_findings: int = 0
 
@@ -77,13 +80,17 @@ def verify_export(
 
     `vkey` is the verifier key of the node, or the file that holds it. The manifest is beside the
     file, where `manifest` says, or in a file of Arrow or Parquet. With `log`, a log's folder or a
-    node's home, the question is asked again and each missing or other row is found. Memory does not
-    grow with the export. What is wrong with the export is a finding, never an exception.
+    node's home, the question is asked again and each missing or other row is found; rows that were
+    pruned there are counted, and cannot be compared. Memory does not grow with the export. What is
+    wrong with the export is a finding, never an exception.
     Raises VerificationError when there is nothing to check by: no manifest, or none of this key.
     """
     path, key = Path(path), load_vkey(vkey)
     form = form or _format(path)
-    data, where = _manifest_of(path, form, None if manifest is None else Path(manifest))
+    try:
+        data, where = _manifest_of(path, form, None if manifest is None else Path(manifest))
+    except DamagedError as error:
+        return _damaged(path, form, error)
     said = open_manifest(data, _public(key), clock.now_ms())
     folder = None if log is None else LogFolder(log)
     check = _Check(path, key, form, said, folder, embedded=where == _INSIDE)
@@ -91,6 +98,8 @@ def verify_export(
 
 
 _INSIDE: Final = "in the file"
+_STREAM_ERROR: Final = "C Data interface error: "
+_PRODUCER: Final = "Producer error: "
 
 
 def _format(path: Path) -> Format:
@@ -120,6 +129,28 @@ def _manifest_of(path: Path, form: Format, given: Path | None) -> tuple[bytes, s
     return inside, _INSIDE
 
 
+def _damaged(path: Path, form: Format, error: DamagedError) -> ExportReport:
+    """Of a file that holds its manifest, and cannot be read as far as that."""
+    return ExportReport(
+        verdict="INVALID",
+        file=str(path),
+        manifest=f"{_INSIDE}, which cannot be read",
+        format=form,
+        rows=0,
+        first=None,
+        last=None,
+        links=0,
+        completeness=None,
+        complete="nothing is known of it",
+        query=None,
+        node=None,
+        made_at=None,
+        head_size=None,
+        compared=False,
+        findings=(Finding("the file", _reason(error)),),
+    )
+
+
 class _Check:
     def __init__(
         self,
@@ -142,13 +173,15 @@ class _Check:
     def run(self, where: str, progress: Progress | None) -> ExportReport:
         said = self._said
         try:
+            if self._form is not said.format.name:
+                raise ValueError(f"is read as {self._form}, written as {said.format.name}")
             seen = self._read(progress)
-            findings = [Finding(**item) for item in seen["findings"]]
+            findings = [_finding(item, seen["rows"]) for item in seen["findings"]]
             findings += self._findings(seen)
         except (ValueError, OSError, VerificationError) as error:
-            seen = dict.fromkeys(("first", "last"), None) | {"rows": 0, "links": 0}
-            seen["more_findings"] = 0
-            findings = [Finding("the file", str(error))]
+            seen = dict.fromkeys(("first", "last"), None)
+            seen |= dict.fromkeys(("rows", "links", "more_findings", "pruned"), 0)
+            findings = [Finding("the file", _reason(error))]
         return ExportReport(
             verdict="INVALID" if findings else "VERIFIED",
             file=str(self._path),
@@ -159,12 +192,13 @@ class _Check:
             last=seen["last"],
             links=seen["links"],
             completeness=said.completeness,
-            complete=self._sentence(),
+            complete=self._sentence(seen["pruned"]),
             query=said.query,
             node=said.node,
             made_at=said.made_at,
             head_size=self._size,
             compared=self._folder is not None,
+            pruned=seen["pruned"],
             findings=tuple(findings),
             more_findings=seen["more_findings"],
         )
@@ -200,8 +234,6 @@ class _Check:
 
     def _findings(self, seen: dict[str, Any]) -> Iterator[Finding]:
         said = self._said
-        if self._form is not said.format.name:
-            yield Finding("the file", f"is read as {self._form}, written as {said.format.name}")
         yield from self._digest(seen)
         rows = (seen["rows"], seen["first"], seen["last"])
         due = (said.rows.count, said.rows.first, said.rows.last)
@@ -214,8 +246,18 @@ class _Check:
                 yield Finding("the records", "are not those that were signed")
             if said.completeness == "chain":
                 yield from self._chain(seen)
-        if self._folder is not None and seen["log_root"] != self._root:
+        if self._folder is not None and not self._is_log(self._folder, seen["log_root"]):
             yield Finding("the log", f"is not the one of the export's head of {self._size} records")
+
+    def _is_log(self, folder: LogFolder, root: bytes | None) -> bool:
+        if root is not None:
+            return root == self._root
+        # Pruned beyond the export: nothing makes the root any more, but the log is this key's.
+        try:
+            _core.parse_checkpoint(folder.head, self._vkey)
+        except ValueError:
+            return False
+        return folder.first > self._size
 
     def _digest(self, seen: dict[str, Any]) -> Iterator[Finding]:
         subject = self._manifest.file
@@ -258,9 +300,9 @@ class _Check:
         if found != (seen["last_hash"], seen["last"], self._size):
             yield Finding("the receipt", "is of another record than the last")
 
-    def _sentence(self) -> str:
+    def _sentence(self, pruned: int) -> str:
         said = self._said
-        if self._folder is not None:
+        if self._folder is not None and not pruned and self._folder.first <= said.span.first:
             return "every record of the log that was asked for is there"
         if said.completeness == "range":
             return "every record of the range is there: together they make the signed root"
@@ -268,8 +310,25 @@ class _Check:
             return "every record of the execution is there, from its first to its end"
         if said.completeness == "chain":
             return "every record up to the last is there; that it was the newest, the exporter says"
+        if self._folder is not None:
+            return f"the exporter says it of what was pruned, before record {self._folder.first}"
         return "that no record is missing, the exporter says; --log finds out"
 
 
 def _rows(count: int, first: int | None, last: int | None) -> str:
-    return f"{count:,} rows" if first is None else f"{count:,} rows, {first} to {last}"
+    counted = f"{count:,} row" if count == 1 else f"{count:,} rows"
+    return counted if first is None else f"{counted}, {first} to {last}"
+
+
+def _reason(error: Exception) -> str:
+    """One line for a reader: libraries add the places in their own sources."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _finding(item: dict[str, str], rows: int) -> Finding:
+    what = item["what"]
+    if what.startswith(_STREAM_ERROR):
+        # What pyarrow found, between what Arrow says of the way that it came and where it was made.
+        cause = what.rpartition(_PRODUCER)[2].strip().splitlines()[0].partition(". Detail:")[0]
+        return Finding(item["where"], f"is damaged, and cannot be read after row {rows}: {cause}")
+    return Finding(**item)

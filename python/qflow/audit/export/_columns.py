@@ -159,8 +159,13 @@ def _empty(
     return arrow.record_batch(arrays, schema=rows.schema)
 
 
+class DamagedError(VerificationError):
+    """The bytes of the file are not those of its format. Never leaves `audit`."""
+
+
 def embedded_manifest(path: Path, form: Format) -> bytes | None:
-    """The manifest inside a file. Raises VerificationError when the file cannot be read."""
+    """The manifest inside a file. Raises DamagedError when the file is not of its format, and
+    VerificationError when the system does not let it be read."""
     arrow = load_pyarrow()
     try:
         if form is Format.PARQUET:
@@ -171,7 +176,15 @@ def embedded_manifest(path: Path, form: Format) -> bytes | None:
         with arrow.memory_map(str(path)) as file:
             return _last_metadata(arrow, file, form)
     except (OSError, ValueError, KeyError, arrow.ArrowException) as error:
-        raise VerificationError(f"{path} cannot be read: {error}") from None
+        raise _unreadable(path, form, error) from None
+
+
+def _unreadable(path: Path, form: Format, error: Exception) -> VerificationError:
+    # Pyarrow says of both in an OSError: only that of the system has its number.
+    if isinstance(error, OSError) and error.errno is not None:
+        return VerificationError(f"{path} cannot be read: {error}")
+    cause = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return DamagedError(f"is damaged or cut, and cannot be read as {form}: {cause}")
 
 
 def _last_metadata(arrow: Any, file: Any, form: Format) -> bytes | None:
@@ -198,7 +211,7 @@ def read_columns(path: Path, form: Format, *, contents: bool) -> pyarrow.RecordB
         found, batches = _opened(arrow, path, form)
         due = _schema(arrow, found, contents)
     except (OSError, ValueError, KeyError, arrow.ArrowException) as error:
-        raise VerificationError(f"{path} cannot be read: {error}") from None
+        raise _unreadable(path, form, error) from None
     return arrow.RecordBatchReader.from_batches(due, _validated(batches, due))
 
 

@@ -46,7 +46,8 @@ class LogFolder:
         name = "witnessed" if witnessed else "checkpoint"
         note = _read_note(self.path / name)
         if note is None:
-            raise UnavailableError(f"{self.path} has no {name} file: nothing to export by")
+            why = "no witness has cosigned it" if witnessed else "is it a log's folder?"
+            raise UnavailableError(f"{self.path} has no {name} file, nothing to go by: {why}")
         self.head = note
         self.size = _size_of(note, self.path / name)
         """Records under the head."""
@@ -72,8 +73,9 @@ class LogFolder:
         first = self.first if first is None else first
         end = self.size if end is None else end
         if not self.first <= first <= end <= self.size:
+            kept = f"records {self.first} to {self.size - 1}" if self.size > self.first else "none"
             raise ValueError(
-                f"records {first} to {end}: the log has {self.first} to {self.size} under its head"
+                f"from record {first} to before {end}: under its head the log has {kept}"
             )
         return Choice(query, first, end)
 

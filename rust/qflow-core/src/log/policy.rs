@@ -11,6 +11,7 @@ pub use parse::POLICY_BYTES_MAX;
 /// A policy that is refused, or a head that one refuses.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyError {
+    /// `what` quotes nothing: the file may be another than was meant, such as a private key.
     #[error("line {line}: {what}")]
     Line { line: usize, what: String },
     #[error("more than {POLICY_BYTES_MAX} bytes")]
@@ -85,6 +86,12 @@ impl Policy {
     #[must_use]
     pub fn quorum(&self) -> &str {
         &self.quorum_name
+    }
+
+    /// Whether it asks for no witness. A head that meets it is no more certain for that.
+    #[must_use]
+    pub fn asks_nobody(&self) -> bool {
+        self.quorum.is_none()
     }
 
     /// Refuse a log that the policy does not list, if it lists any.

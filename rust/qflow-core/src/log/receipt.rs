@@ -49,7 +49,7 @@ pub struct Proven {
     pub head: Checkpoint,
     /// Of the policy's witnesses, those whose cosignature is good.
     pub cosignatures: Vec<Cosignature>,
-    /// Whether they are enough for the policy. False without one.
+    /// Whether they are enough for the policy. False without one, and when it asks for nobody.
     pub witnessed: bool,
 }
 
@@ -123,7 +123,7 @@ impl<'a> Receipt<'a> {
             Some(policy) => {
                 policy.check_log(log)?;
                 let found = policy.cosignatures(&note).map_err(PolicyError::from)?;
-                let enough = policy.is_quorum(&found);
+                let enough = !policy.asks_nobody() && policy.is_quorum(&found);
                 (found, enough)
             }
             None => (Vec::new(), false),

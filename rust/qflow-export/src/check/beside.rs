@@ -18,6 +18,8 @@ pub struct Beside {
     first: u64,
     end: u64,
     size: u64,
+    /// The first record that the log keeps.
+    kept_from: u64,
     due: VecDeque<(u64, Hash)>,
     /// Of every record of the log that was read, and of those that it no longer keeps.
     tree: Frontier,
@@ -29,6 +31,8 @@ pub enum Found {
     Other,
     /// The log has no such record among those that were asked for.
     Extra,
+    /// The log no longer keeps the record.
+    Pruned,
 }
 
 impl Beside {
@@ -48,6 +52,7 @@ impl Beside {
             first: selection.first,
             end: selection.end,
             size,
+            kept_from: before.size(),
             due: VecDeque::new(),
             tree: before,
         })
@@ -60,6 +65,9 @@ impl Beside {
         hash: &Hash,
         missing: &mut dyn FnMut(u64),
     ) -> Result<Found> {
+        if index < self.kept_from {
+            return Ok(Found::Pruned);
+        }
         loop {
             match self.due.front().copied() {
                 Some((due, _)) if due < index => {
@@ -78,19 +86,20 @@ impl Beside {
         }
     }
 
-    /// Read the log to the size that the export is of: its root.
-    pub fn finish(mut self, missing: &mut dyn FnMut(u64)) -> Result<Hash> {
+    /// Read the log to the size that the export is of: its root. None when the log was pruned
+    /// beyond that.
+    pub fn finish(mut self, missing: &mut dyn FnMut(u64)) -> Result<Option<Hash>> {
         loop {
             self.due.drain(..).for_each(|(due, _)| missing(due));
             if !self.read()? {
-                return Ok(self.tree.root());
+                return Ok((self.tree.size() == self.size).then(|| self.tree.root()));
             }
         }
     }
 
     /// Read one commit. False when there is no more.
     fn read(&mut self) -> Result<bool> {
-        let left = self.size - self.tree.size();
+        let left = self.size.saturating_sub(self.tree.size());
         if left == 0 {
             return Ok(false);
         }

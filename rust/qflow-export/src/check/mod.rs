@@ -51,6 +51,8 @@ pub struct Checked {
     pub links: u64,
     /// Of the log beside: its root at the size that the export is of.
     pub log_root: Option<Hash>,
+    /// Rows whose records the log beside no longer keeps.
+    pub pruned: u64,
     pub findings: Vec<Finding>,
     pub more: u64,
 }
@@ -153,8 +155,7 @@ impl Check {
         }
         if let Some(beside) = self.beside.take() {
             let seen = &mut self.seen;
-            let root = beside.finish(&mut |index| missing(seen, index))?;
-            self.seen.log_root = Some(root);
+            self.seen.log_root = beside.finish(&mut |index| missing(seen, index))?;
         }
         self.seen.end_root = self.tree.as_ref().map(Frontier::root);
         self.seen.links = self.links.proven;
@@ -206,6 +207,7 @@ impl Check {
         let found = beside.compare(index, hash, &mut |index| missing(seen, index))?;
         match found {
             Found::Same => {}
+            Found::Pruned => self.seen.pruned += 1,
             Found::Other => self.find(at(), "is not the record that the log has there"),
             Found::Extra => self.find(at(), "the log has no such record that was asked for"),
         }

@@ -41,7 +41,7 @@ pub struct Finding {
 /// What was counted of a log, also of what an earlier run read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Chains that begin in this log.
+    /// Chains that begin in this log; after a pruning in what it keeps, or go on across the cut.
     pub chains: u64,
     /// Signed heads, one for each commit.
     pub heads: u64,

@@ -89,6 +89,7 @@ impl Start {
         match read_pruning(&journal_of(path), log_id, at, index) {
             Ok(one) if (one.segment, one.minimum) == (pruned.segment, pruned.minimum) => {
                 start.chains = Verifier::resume(one.carried.iter().copied(), Begun::default());
+                start.counts.chains = one.carried.len() as u64;
                 start.pruning = Some(one);
             }
             Ok(one) => {

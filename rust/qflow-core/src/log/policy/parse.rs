@@ -57,9 +57,7 @@ impl Draft {
             ["group", name, needed, ref members @ ..] => self.group(name, needed, members),
             ["quorum", name] => self.quorum(name),
             ["log" | "witness" | "group" | "quorum", ..] => Err("wrong number of items".into()),
-            [first, ..] => Err(format!(
-                "{first:?}: a line begins with log, witness, group, quorum or #"
-            )),
+            _ => Err("a line begins with log, witness, group, quorum or #".into()),
         }
     }
 
@@ -132,7 +130,7 @@ impl Draft {
         }
         let place = (self.members.len(), false);
         if self.names.insert(name.to_owned(), place).is_some() {
-            return Err(format!("{name:?} is defined already"));
+            return Err("the name is defined already".into());
         }
         self.members.push((name.to_owned(), member));
         Ok(())
@@ -140,14 +138,14 @@ impl Draft {
 
     fn known(&mut self, name: &str) -> Result<&mut (usize, bool), String> {
         let found = self.names.get_mut(name);
-        found.ok_or_else(|| format!("{name:?} is not defined on a line before"))
+        found.ok_or_else(|| "a name is not defined on a line before".into())
     }
 
     /// Make a name a member of a group: each may be that once, or a witness would count twice.
     fn take(&mut self, name: &str) -> Result<usize, String> {
         let (place, taken) = self.known(name)?;
         if std::mem::replace(taken, true) {
-            return Err(format!("{name:?} is a member of a group already"));
+            return Err("a name is a member of a group already".into());
         }
         Ok(*place)
     }
