@@ -89,6 +89,7 @@ class Witnesses:
             home, address = folder / f"witness-{number}", f"127.0.0.1:{free_port()}"
             settings = {"QFLOW_HOME": str(home), "QFLOW_SERVER__LISTEN": address}
             environment = {**os.environ, **settings}
+            run("init", environment=environment)
             run("witness", "add", VKEY, environment=environment)
             _, name, vkey, url = run("witness", "vkey", environment=environment).split()
             lines.append(f"witness {name} {vkey} {url}")
