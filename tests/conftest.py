@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,3 +59,14 @@ def _own_log_lines() -> Iterator[None]:
     diagnostics.prepare(None)
     if "structlog" in sys.modules:
         sys.modules["structlog"].reset_defaults()
+
+
+@pytest.fixture(scope="session")
+def strace() -> str:
+    """The program that fails system calls. A checkout alone may skip what needs it; CI may not."""
+    found = shutil.which("strace")
+    if found is None:
+        if os.environ.get("CI"):
+            pytest.fail("strace is missing")
+        pytest.skip("strace is missing")
+    return found

@@ -15,6 +15,7 @@ from qflow import audit
 from qflow.api import serve, socket_path
 from qflow.cli import _retain
 from qflow.cli._exit import Refusal
+from qflow.cli._when import time_ms
 from qflow.config import Config
 from qflow.node import Node
 
@@ -142,11 +143,11 @@ def test_a_home_without_a_history_has_nothing_to_hold(qflow: Run, home: Path) ->
 
 
 def test_times_of_a_hold_are_local_unless_they_say_otherwise(home: Path) -> None:
-    assert _retain._time("2026-01-02T03:04:05+00:00", "--since") == 1_767_323_045_000
-    assert _retain._time("2026-01-02T03:04:05Z", "--since") == 1_767_323_045_000
-    assert _retain._time(None, "--since") is None
+    assert time_ms("2026-01-02T03:04:05+00:00", "--since") == 1_767_323_045_000
+    assert time_ms("2026-01-02T03:04:05Z", "--since") == 1_767_323_045_000
+    assert time_ms(None, "--since") is None
     with pytest.raises(Refusal):
-        _retain._time("2026-13-01", "--since")
+        time_ms("2026-13-01", "--since")
 
 
 def test_a_person_is_asked_before_anything_goes(

@@ -46,16 +46,6 @@ class Run:
     calls: Counter[str]
 
 
-@pytest.fixture(scope="module")
-def strace() -> str:
-    found = shutil.which("strace")
-    if found is None:
-        if os.environ.get("CI"):
-            pytest.fail("strace is missing")
-        pytest.skip("strace is missing")
-    return found
-
-
 def run(strace: str, path: Path, inject: str | None) -> Run:
     """Run the writer with one fault; strace counts from when the writer is ready."""
     command = [sys.executable, "-m", "tests.log.writer", str(path)]

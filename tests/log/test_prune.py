@@ -397,9 +397,7 @@ def test_a_head_that_the_record_made_up_is_found(path: Path) -> None:
 @pytest.mark.faults
 @pytest.mark.holds("H21")
 @pytest.mark.holds("H22")
-def test_killed_between_any_two_deletions_it_opens_and_verifies(path: Path) -> None:
-    if shutil.which("strace") is None:
-        pytest.skip("strace is missing")
+def test_killed_between_any_two_deletions_it_opens_and_verifies(strace: str, path: Path) -> None:
     log, _ = begin(path)
     log.close()
     whole = path.parent / "whole"

@@ -6,7 +6,6 @@ import os
 from base64 import b64decode
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from qflow.cli._exit import CORRUPTED, FAILED, NOT_FOUND, OK, USAGE, Refusal
 from qflow.cli._output import moment, plural
 from qflow.cli._report import check_suffix, document_of, print_report, write
 from qflow.cli._retain import check_texts
+from qflow.cli._when import time_ms
 from qflow.errors import (
     ConfigError,
     ExecutionNotFoundError,
@@ -125,7 +125,7 @@ def _write(
 def _scope_of(asked: Mapping[str, str | None]) -> Scope:
     from qflow.audit.compliance import Scope
 
-    since, until = (_time(asked[name], f"--{name}") for name in ("since", "until"))
+    since, until = (time_ms(asked[name], f"--{name}") for name in ("since", "until"))
     try:
         return Scope(flow=asked["flow"], since=since, until=until)
     except ValueError as error:
@@ -292,18 +292,6 @@ def _verified(parts: list[dict[str, Any]], key: Path) -> Checked:
 def _data(part: dict[str, Any]) -> bytes:
     data = part["data"]
     return data if isinstance(data, bytes) else b64decode(data)
-
-
-def _time(text: str | None, option: str) -> int | None:
-    """UTC ms of an ISO 8601 date or time; without a zone it is the local one."""
-    if text is None:
-        return None
-    try:
-        return int(datetime.fromisoformat(text).astimezone().timestamp() * 1000)
-    except ValueError:
-        raise Refusal(
-            f"{option}: {text!r} is no time", USAGE, "2026-01-31, or 2026-01-31T12:00:00+01:00"
-        ) from None
 
 
 @asynccontextmanager

@@ -7,12 +7,12 @@ import os
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from qflow.cli._audit import progress_bar
 from qflow.cli._exit import NOT_FOUND, OK, USAGE, Refusal
 from qflow.cli._output import moment, plural
+from qflow.cli._when import time_ms
 from qflow.errors import ErasedError, ExecutionNotFoundError, UnavailableError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def hold(
 ) -> None:
     """Begin a hold."""
     check_texts(reason=reason, **named)
-    selected = {**named, "since": _time(since, "--since"), "until": _time(until, "--until")}
+    selected = {**named, "since": time_ms(since, "--since"), "until": time_ms(until, "--until")}
     if all(value is None for value in selected.values()):
         raise Refusal(
             "a hold says what it covers", USAGE, "--execution, --flow, --actor, --since or --until"
@@ -241,18 +241,6 @@ def check_texts(**texts: str | None) -> None:
             raise Refusal(f"the {name} is empty", USAGE)
         if any("\ud800" <= letter <= "\udfff" for letter in text):
             raise Refusal(f"the {name} is no UTF-8", USAGE)
-
-
-def _time(text: str | None, option: str) -> int | None:
-    """UTC ms of an ISO 8601 date or time; without a zone it is the local one."""
-    if text is None:
-        return None
-    try:
-        return int(datetime.fromisoformat(text).astimezone().timestamp() * 1000)
-    except ValueError:
-        raise Refusal(
-            f"{option}: {text!r} is no time", USAGE, "2026-01-31, or 2026-01-31T12:00:00+01:00"
-        ) from None
 
 
 @asynccontextmanager
