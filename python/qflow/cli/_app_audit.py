@@ -14,6 +14,25 @@ from qflow.cli._command import command
 from qflow.cli._session import Session
 
 audit_app = typer.Typer(help="The history and its proof.", no_args_is_help=True)
+
+ReportFile = Annotated[
+    Path | None,
+    typer.Option("-o", "--out", metavar="FILE", help="Write it: .json to check, .html to read."),
+]
+Receipts = Annotated[
+    Path | None,
+    typer.Option("--receipts", metavar="FOLDER", help="Write a receipt of each record named."),
+]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite the file.")]
+Log = Annotated[
+    Path | None,
+    typer.Option("--log", metavar="FOLDER", help="The log's folder.  [default: HOME/log]"),
+]
+Key = Annotated[
+    str | None,
+    typer.Option("--key", help="A verifier key or a file with it.  [default: HOME/node.pub]"),
+]
+
 _add_query(audit_app)
 _add_retention(audit_app)
 _add_exports(audit_app)
@@ -22,14 +41,8 @@ _add_exports(audit_app)
 @command(audit_app, "verify", example="qflow audit verify --log copy/log --key node.pub")
 def audit_verify(
     session: Session,
-    log: Annotated[
-        Path | None,
-        typer.Option("--log", metavar="FOLDER", help="The log's folder.  [default: HOME/log]"),
-    ] = None,
-    key: Annotated[
-        str | None,
-        typer.Option("--key", help="A verifier key or a file with it.  [default: HOME/node.pub]"),
-    ] = None,
+    log: Log = None,
+    key: Key = None,
     policy: Annotated[
         Path | None,
         typer.Option("--policy", metavar="FILE", help="Which witnesses must have cosigned."),
@@ -72,10 +85,7 @@ def audit_receipt(
         int | None,
         typer.Option("--index", min=0, help="A record's place in the log, instead."),
     ] = None,
-    log: Annotated[
-        Path | None,
-        typer.Option("--log", metavar="FOLDER", help="The log's folder.  [default: HOME/log]"),
-    ] = None,
+    log: Log = None,
     out: Annotated[
         Path | None,
         typer.Option("-o", "--out", metavar="FILE", help="Where to.  [default: ID-N.tlog-proof]"),
@@ -99,10 +109,7 @@ def audit_receipt(
 def audit_check_receipt(
     session: Session,
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Receipts.")],
-    key: Annotated[
-        str | None,
-        typer.Option("--key", help="A verifier key or a file with it.  [default: HOME/node.pub]"),
-    ] = None,
+    key: Key = None,
     policy: Annotated[
         Path | None,
         typer.Option("--policy", metavar="FILE", help="Which witnesses must have cosigned."),
@@ -141,17 +148,9 @@ def audit_comply(
     store: Annotated[
         bool, typer.Option("--store/--no-store", help="Put the signed report on record.")
     ] = True,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "-o", "--out", metavar="FILE", help="Write it: .json to check, .html to read."
-        ),
-    ] = None,
-    receipts: Annotated[
-        Path | None,
-        typer.Option("--receipts", metavar="FOLDER", help="Write a receipt of each record named."),
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+    out: ReportFile = None,
+    receipts: Receipts = None,
+    force: Force = False,
 ) -> int | None:
     """Hold the history to rules, and report what does not keep them.
 
@@ -178,17 +177,9 @@ def audit_reports(session: Session) -> int | None:
 def audit_report(
     session: Session,
     name: Annotated[str, typer.Argument(metavar="REPORT", help="Its id, or the beginning of it.")],
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "-o", "--out", metavar="FILE", help="Write it: .json to check, .html to read."
-        ),
-    ] = None,
-    receipts: Annotated[
-        Path | None,
-        typer.Option("--receipts", metavar="FOLDER", help="Write a receipt of each record named."),
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+    out: ReportFile = None,
+    receipts: Receipts = None,
+    force: Force = False,
 ) -> int | None:
     """Show a compliance report that is on record, once its signature is verified."""
     from qflow.cli import _compliance
@@ -200,15 +191,12 @@ def audit_report(
 def audit_check_report(
     session: Session,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A report, as .json.")],
-    key: Annotated[
-        str | None,
-        typer.Option("--key", help="A verifier key or a file with it.  [default: HOME/node.pub]"),
-    ] = None,
+    key: Key = None,
     out: Annotated[
         Path | None,
         typer.Option("-o", "--out", metavar="FILE", help="Write it as .html to read."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+    force: Force = False,
 ) -> int | None:
     """Check a report file offline, with a public key alone: signature, findings and receipts."""
     from qflow.cli import _compliance
