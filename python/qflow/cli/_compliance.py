@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from base64 import b64decode
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,6 @@ from qflow.cli._when import time_ms
 from qflow.errors import (
     ConfigError,
     ExecutionNotFoundError,
-    UnavailableError,
     VerificationError,
 )
 
@@ -294,18 +293,9 @@ def _data(part: dict[str, Any]) -> bytes:
     return data if isinstance(data, bytes) else b64decode(data)
 
 
-@asynccontextmanager
-async def _reporter(session: Session) -> AsyncIterator[Client | _Files]:
+def _reporter(session: Session) -> AbstractAsyncContextManager[Client | _Files]:
     """The node that runs in this home, or its files under the lock while none does."""
-    from qflow.api import Client
-
-    try:
-        client = await Client(session.home).__aenter__()
-    except UnavailableError:
-        async with _files(session.config) as files:
-            yield files
-    else:
-        yield client
+    return session.running_or(_files)
 
 
 class _Files:

@@ -6,14 +6,14 @@ import math
 import os
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from qflow.cli._audit import progress_bar
 from qflow.cli._exit import NOT_FOUND, OK, USAGE, Refusal
 from qflow.cli._output import moment, plural
 from qflow.cli._when import time_ms
-from qflow.errors import ErasedError, ExecutionNotFoundError, UnavailableError
+from qflow.errors import ErasedError, ExecutionNotFoundError
 
 if TYPE_CHECKING:
     from qflow.api import Client
@@ -243,18 +243,9 @@ def check_texts(**texts: str | None) -> None:
             raise Refusal(f"the {name} is no UTF-8", USAGE)
 
 
-@asynccontextmanager
-async def caretaker(session: Session) -> AsyncIterator[Client | _Files]:
+def caretaker(session: Session) -> AbstractAsyncContextManager[Client | _Files]:
     """Whoever takes care of the history of this home: the running node, or its files."""
-    from qflow.api import Client
-
-    try:
-        client = await Client(session.home).__aenter__()
-    except UnavailableError:
-        async with _care_of_files(session.config) as care:
-            yield care
-    else:
-        yield client
+    return session.running_or(_care_of_files)
 
 
 class _Files:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -69,18 +69,24 @@ class Session:
             raise Refusal(str(error), UNAVAILABLE, "start one with: qflow serve") from error
         yield client
 
-    @asynccontextmanager
-    async def either(self) -> AsyncIterator[Client | Offline | NoHistory]:
+    def either(self) -> AbstractAsyncContextManager[Client | Offline | NoHistory]:
         """The node that runs in this home, or its files when none does."""
+        from qflow.cli._offline import open_files
+
+        return self.running_or(open_files)
+
+    @asynccontextmanager
+    async def running_or(
+        self, files: Callable[[Config], AbstractAsyncContextManager[_Result]]
+    ) -> AsyncIterator[Client | _Result]:
+        """The node that runs in this home, or what `files` makes of its settings when none does."""
         from qflow.api import Client
 
         try:
             client = await Client(self.home).__aenter__()
         except UnavailableError:
-            from qflow.cli._offline import open_files
-
-            async with open_files(self.config) as files:
-                yield files
+            async with files(self.config) as found:
+                yield found
         else:
             yield client
 
