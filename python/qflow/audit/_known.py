@@ -15,6 +15,7 @@ import msgspec
 
 from qflow import _core
 from qflow.errors import VerificationError
+from qflow.trust._files import sync
 
 NOTE_BYTES_MAX: Final = 128 << 10
 """Of a signed note (docs/formats/log.md); a longer file is refused unread."""
@@ -68,11 +69,7 @@ def save_head(path: Path, note: bytes, state: bytes | None) -> None:
     if state is not None:
         replace_file(state_path(path), state)
     replace_file(path, note)
-    folder = os.open(path.absolute().parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync(path.absolute().parent)
 
 
 def replace_file(path: Path, data: bytes) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -32,6 +31,7 @@ from qflow.audit._witness import (
 from qflow.clock import Clock
 from qflow.diagnostics import logger
 from qflow.errors import CorruptError, UnavailableError
+from qflow.trust._files import sync
 
 HEADS_MAX: Final = 256
 """Cosigned heads kept of one log, to know an equivocation about any of them; the oldest go."""
@@ -286,12 +286,4 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
         raise UnavailableError(f"{path} is of version {version}; this Qflow knows {VERSION}")
     if version == 0:
         path.chmod(0o600)
-        _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync(path.parent)

@@ -68,12 +68,13 @@ def create_whole(path: Path, content: bytes, mode: int) -> bool:
     finally:
         with suppress(FileNotFoundError):
             spare.unlink()
-    _sync_folder(path.parent)
+    sync(path.parent)
     return True
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def sync(path: Path) -> None:
+    """Wait until a file's content, or the names in a folder, are on the disk. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:

@@ -34,6 +34,7 @@ from qflow.audit.export._manifest import (
 from qflow.clock import Clock, random_bytes
 from qflow.errors import VerificationError
 from qflow.trust._envelope import Signatory
+from qflow.trust._files import sync
 
 Progress = Callable[[int, int], object]
 
@@ -110,17 +111,17 @@ def _write_both(
     try:
         digest = job.write(scan, spare, progress)
         file = Subject(name=path.name, digest=Digests(sha256=digest["sha256"].hex()))
-        _sync(spare)
+        sync(spare)
         manifest = job.manifest(scan, file)
         if manifest is not None:
             spare_beside.write_bytes(manifest)
-            _sync(spare_beside)
+            sync(spare_beside)
         elif force:
             beside.unlink(missing_ok=True)
         _publish(spare, path, force)
         if manifest is not None:
             _publish(spare_beside, beside, force)
-        _sync(path.parent)
+        sync(path.parent)
     except OSError as error:
         # The name that was asked for says more than that of the spare beside it.
         if error.filename in (None, str(spare)):
@@ -139,14 +140,6 @@ def _publish(spare: Path, path: Path, force: bool) -> None:
     else:
         # Unlike a rename, a link never replaces what came to be there meanwhile.
         os.link(spare, path)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class _Job:
