@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qflow.audit._patterns import is_flow
 from qflow.audit._retention import (
     DAY_MS,
     HELD,
@@ -16,7 +17,6 @@ from qflow.audit._retention import (
     Holds,
     Subject,
     describe,
-    is_flow,
     judge,
 )
 from qflow.config import RetentionRule

@@ -6,13 +6,12 @@ wins over a hold, and what no rule names is kept.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from typing import Any, Final
 
 import msgspec
 
+from qflow.audit._patterns import is_flow, is_like
 from qflow.config import RetentionRule
 
 HELD: Final = "q.qflow.history.held.v1"
@@ -71,7 +70,7 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return (
             self.execution in (None, subject.execution)
             and (self.flow is None or is_flow(self.flow, subject.flow))
-            and (self.actor is None or _like(self.actor).fullmatch(subject.actor) is not None)
+            and (self.actor is None or is_like(self.actor, subject.actor))
             and (self.since is None or subject.ended_at >= self.since)
             and (self.until is None or subject.started_at < self.until)
         )
@@ -145,26 +144,10 @@ def describe(rule: RetentionRule) -> str:
     return f"{rule.flow} {'/'.join(rule.status) or 'ended'}: {', '.join(days)}"
 
 
-def is_flow(pattern: str, flow: str) -> bool:
-    """Whether a flow's key fits `namespace/name/version`, `namespace/name` or `name`."""
-    wanted, parts = pattern.split("/"), flow.split("/")
-    if len(wanted) == 1:
-        parts = parts[1:2] or parts
-    found = parts[: len(wanted)]
-    return len(found) == len(wanted) and all(
-        _like(part).fullmatch(text) is not None for part, text in zip(wanted, found, strict=True)
-    )
-
-
 def _fits(rule: RetentionRule, subject: Subject) -> bool:
     if subject.status not in (rule.status or _FINAL):
         return False
     return subject.status in _FINAL and is_flow(rule.flow, subject.flow)
-
-
-@cache
-def _like(pattern: str) -> re.Pattern[str]:
-    return re.compile(re.escape(pattern).replace(r"\*", ".*"), re.DOTALL)
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

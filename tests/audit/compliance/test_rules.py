@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qflow.audit._patterns import is_flow, is_like
 from qflow.audit.compliance import load_rules, parse_rules
-from qflow.audit.compliance._rules import KINDS, is_flow, is_like
+from qflow.audit.compliance._rules import KINDS
 from qflow.errors import ConfigError
 from tests.audit.compliance.histories import rule
 
@@ -118,3 +119,11 @@ def test_flows_are_named_by_one_two_or_three_parts() -> None:
         assert is_flow(pattern, flow)
     for pattern in ("bank", "bank/*/2.*", "pay/1.0.0", "bank/pay/1.0.0/x", ""):
         assert not is_flow(pattern, flow)
+
+
+def test_a_star_in_brackets_is_a_star_as_in_queries() -> None:
+    assert is_like("a[*]", "a*")
+    assert not is_like("a[*]", "ab")
+    assert is_like("[*]*", "*tail")
+    assert is_like("*x[*]y*", "-x*y-")
+    assert not is_like("*x[*]y*", "-x-y-")

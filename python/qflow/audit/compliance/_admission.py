@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final, TypeGuard, TypeVar
 
+from qflow.audit._patterns import is_one_of
 from qflow.audit.compliance import _rules
 from qflow.audit.compliance._finding import Record
 from qflow.audit.compliance._judge import Judge, Run
 from qflow.audit.compliance._kinds import CUT
-from qflow.audit.compliance._rules import is_one_of
 
 GRANTED: Final = "granted"
 DENIED: Final = "denied"

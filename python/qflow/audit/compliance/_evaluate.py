@@ -9,11 +9,12 @@ import msgspec
 
 from qflow import _core
 from qflow.audit._own import FLOW
+from qflow.audit._patterns import is_flow
 from qflow.audit._source import Source
 from qflow.audit.compliance import _admission, _kinds, _retention, _rules
 from qflow.audit.compliance._finding import Finding
 from qflow.audit.compliance._judge import Judge, Run
-from qflow.audit.compliance._rules import AnyRule, is_flow
+from qflow.audit.compliance._rules import AnyRule
 from qflow.errors import CorruptError, VerificationError
 
 SCAN_BYTES_MAX: Final = 4 << 20

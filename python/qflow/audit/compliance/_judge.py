@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
 from qflow.audit._own import FLOW
+from qflow.audit._patterns import is_flow, is_like
 from qflow.audit._query import full_type
 from qflow.audit.compliance._finding import Finding, Named, Record, name_record
-from qflow.audit.compliance._rules import Rule, is_flow, is_like
+from qflow.audit.compliance._rules import Rule
 
 R = TypeVar("R", bound=Rule)
 Tell = Callable[[Finding], bool]

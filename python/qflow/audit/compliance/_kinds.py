@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from qflow.audit._clocks import CLOCK
+from qflow.audit._patterns import is_like, is_one_of
 from qflow.audit._query import full_type
 from qflow.audit.compliance import _rules
 from qflow.audit.compliance._finding import Named, Record, name_record, short_type
 from qflow.audit.compliance._judge import Judge, R, Run
-from qflow.audit.compliance._rules import is_like, is_one_of
 
 COMPLETED: Final = "q.qflow.exec.completed.v1"
 CUT: Final = "its beginning was pruned from the log"

@@ -13,8 +13,9 @@ from typing import Any, Final
 
 import msgspec
 
+from qflow.audit._patterns import is_like
 from qflow.audit._query import full_type
-from qflow.audit.compliance._rules import KINDS, AnyRule, Rule, is_like
+from qflow.audit.compliance._rules import KINDS, AnyRule, Rule
 from qflow.config import can_name_flows
 from qflow.errors import ConfigError
 from qflow.events import catalogue

@@ -7,11 +7,12 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from qflow.audit._patterns import ANY
+
 Severity = Literal["error", "warning", "notice"]
 SEVERITIES: Final = ("error", "warning", "notice")
 
 CREATED: Final = "exec.created"
-ANY: Final = "*"
 
 Text = Annotated[str, Meta(min_length=1, max_length=1000)]
 Id = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
@@ -120,37 +121,3 @@ AnyRule = (
 KINDS: Final[dict[str, type[Rule]]] = {
     str(kind.__struct_config__.tag): kind for kind in Rule.__subclasses__()
 }
-
-
-def is_flow(pattern: str, flow: str) -> bool:
-    """Whether a flow, `namespace/name/version`, is one of those that a pattern names."""
-    if pattern == ANY:
-        return True
-    parts, has = pattern.split("/"), flow.split("/")
-    if len(parts) == 1:
-        has = has[1:2]
-    elif len(parts) == 2:
-        has = has[:2]
-    return len(parts) == len(has) and all(map(is_like, parts, has))
-
-
-def is_like(pattern: str, text: str) -> bool:
-    """Whether a text is what a pattern says: `*` is any characters, all else itself."""
-    head, *rest = pattern.split(ANY)
-    if not rest:
-        return pattern == text
-    *middle, tail = rest
-    at, end = len(head), len(text) - len(tail)
-    if at > end or not (text.startswith(head) and text.endswith(tail)):
-        return False
-    # The first place is as good as any later one, so the time is that of one pass.
-    for part in middle:
-        if (at := text.find(part, at, end)) < 0:
-            return False
-        at += len(part)
-    return True
-
-
-def is_one_of(patterns: tuple[str, ...], text: str) -> bool:
-    """Whether any of the patterns fits."""
-    return any(is_like(pattern, text) for pattern in patterns)
