@@ -1,4 +1,4 @@
-"""Names with `*` in them: any characters or none; `[*]` is a star. The same as the index in Rust."""
+"""Names with `*` in them: any characters or none; `[*]` is a star. As the index has it in Rust."""
 
 from __future__ import annotations
 
