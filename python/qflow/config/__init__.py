@@ -1,0 +1,34 @@
+"""Settings: from code, the environment, qflow.toml and defaults, and where each one came from."""
+
+from qflow.config._config import Config, load_config
+from qflow.config._sections import (
+    CheckpointSettings,
+    EngineSettings,
+    EventSettings,
+    HttpSettings,
+    KeySettings,
+    LogSettings,
+    RetentionRule,
+    RetentionSettings,
+    ServerSettings,
+    StorageSettings,
+    WitnessSettings,
+    can_name_flows,
+)
+
+__all__ = [
+    "CheckpointSettings",
+    "Config",
+    "EngineSettings",
+    "EventSettings",
+    "HttpSettings",
+    "KeySettings",
+    "LogSettings",
+    "RetentionRule",
+    "RetentionSettings",
+    "ServerSettings",
+    "StorageSettings",
+    "WitnessSettings",
+    "can_name_flows",
+    "load_config",
+]
