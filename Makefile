@@ -59,7 +59,7 @@ SEEDS ?= 100
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: build
 build: ## compile the Rust core; .venv/bin/qflow and .venv/bin/python run this checkout
@@ -95,8 +95,13 @@ go-programs: build ## what others made, to check our log and to cosign it
 	@.ci/need ssh-agent openssh-client
 	@$(STEP) "go programs" tests/compatibility/go/build .venv/go
 
+.PHONY: kubo
+kubo: build ## the real Kubo (.venv/go/ipfs) that tests start; minutes, once for each machine
+	@.ci/need go golang-go
+	@$(STEP) "kubo" tests/kubo/build .venv/go
+
 .PHONY: test-python
-test-python: build go-programs ## the tests of the package; ARGS="-k name" picks some
+test-python: build go-programs kubo ## the tests of the package; ARGS="-k name" picks some
 	@.ci/need strace strace
 	@.ci/need soffice libreoffice-calc
 	@$(STEP) "pytest" $(PYTEST) $(ARGS)
@@ -109,14 +114,22 @@ demo: build ## a real flow, killed in the middle, resumed, finished, verified
 kill-test: build ## SIGKILL at N random moments under load, then resume and verify (N=200)
 	@$(PY) tests/end_to_end/kill.py --times $(N)
 
+.PHONY: ipfs-test
+ipfs-test: build kubo ## an execution resumed from IPFS alone, and from a CAR and a key alone
+	@$(PY) -m tests.end_to_end.ipfs
+
 .PHONY: fault-test
-fault-test: build ## every system call of an append fails, with EIO, ENOSPC and SIGKILL
+fault-test: build ## every system call of an append and a checkpoint: EIO, ENOSPC, SIGKILL
 	@.ci/need strace strace
 	@QFLOW_TEST_FULL=1 $(PYTEST) -m faults -rA
 
 .PHONY: attack-table
 attack-table: build ## every known attack on a log, SEEDS times: who finds it (SEEDS=100)
 	@$(PY) -m tests.attacks.table --seeds $(SEEDS) --write
+
+.PHONY: state-attacks
+state-attacks: build ## every known attack on stored states, SEEDS times (SEEDS=100)
+	@$(PY) -m tests.attacks.stored.table --seeds $(SEEDS) --write
 
 .PHONY: fuzz
 fuzz: build ## the property tests of both languages with N cases each (N=200)

@@ -22,6 +22,10 @@ BENCHES = (
     "index",
     "export",
     "signatures",
+    "catch_up",
+    "sealing",
+    "blocks",
+    "checkpoints",
 )
 
 

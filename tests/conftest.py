@@ -13,6 +13,8 @@ import pytest
 
 from qflow import diagnostics
 
+pytest_plugins = ["tests.kubo.fixtures"]
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # `make fuzz N=...` asks for more. A deadline would measure a busy machine, not the code.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from qflow.config import Config, EngineSettings, load_config
+from qflow.config import CheckpointSettings, Config, EngineSettings, load_config
 from qflow.errors import ConfigError
 
 
@@ -49,17 +49,17 @@ def test_code_precedes_environment_precedes_file_precedes_default(
     file = write(
         home,
         "subnet = 'file'\nactor = 'file'\n\n[engine]\nattempts_in_flight_max = 1\n"
-        "executions_resident_max = 2\nsnapshot_every_facts = 30\n",
+        "executions_resident_max = 2\n\n[checkpoint]\nevery_facts = 30\n",
     )
     monkeypatch.setenv("QFLOW_ACTOR", "environment")
     monkeypatch.setenv("QFLOW_ENGINE__EXECUTIONS_RESIDENT_MAX", "20")
-    monkeypatch.setenv("QFLOW_ENGINE__SNAPSHOT_EVERY_FACTS", "31")
-    config = Config(home=home, engine={"snapshot_every_facts": 32})
+    monkeypatch.setenv("QFLOW_CHECKPOINT__EVERY_FACTS", "31")
+    config = Config(home=home, checkpoint={"every_facts": 32})
     assert (config.subnet, config.actor) == ("file", "environment")
     engine = config.engine
     assert engine.attempts_in_flight_max == 1
     assert engine.executions_resident_max == 20
-    assert engine.snapshot_every_facts == 32
+    assert config.checkpoint.every_facts == 32
     origins = config.origins()
     assert origins["home"] == "code"
     assert origins["subnet"] == f"{file}:1"
@@ -68,34 +68,34 @@ def test_code_precedes_environment_precedes_file_precedes_default(
     assert origins["engine.executions_resident_max"] == (
         "environment QFLOW_ENGINE__EXECUTIONS_RESIDENT_MAX"
     )
-    assert origins["engine.snapshot_every_facts"] == "code"
+    assert origins["checkpoint.every_facts"] == "code"
     assert origins["http.proxy"] == "default"
 
 
 def test_a_section_given_in_code_leaves_its_other_keys_to_the_file(home: Path) -> None:
-    write(home, "[engine]\nattempts_in_flight_max = 7\n")
-    config = Config(home=home, engine=EngineSettings(snapshot_every_facts=99))
-    assert config.engine.attempts_in_flight_max == 7
-    assert config.engine.snapshot_every_facts == 99
+    write(home, "[checkpoint]\nkeep = 7\n")
+    config = Config(home=home, checkpoint=CheckpointSettings(every_facts=99))
+    assert config.checkpoint.keep == 7
+    assert config.checkpoint.every_facts == 99
 
 
 def test_an_unknown_key_of_the_file_is_refused_with_its_line(home: Path) -> None:
-    file = write(home, "[engine]\nsnapshot_every_fact = 3\n")
+    file = write(home, "[checkpoint]\nevery_fact = 3\n")
     message = refusal(home=home)
     assert f"{file}:2" in message
-    assert "did you mean engine.snapshot_every_facts?" in message
+    assert "did you mean checkpoint.every_facts?" in message
 
 
 def test_a_key_in_the_wrong_section_is_pointed_to_the_right_one(home: Path) -> None:
-    write(home, "snapshot_every_facts = 50\n")
-    assert "did you mean engine.snapshot_every_facts?" in refusal(home=home)
+    write(home, "every_facts = 50\n")
+    assert "did you mean checkpoint.every_facts?" in refusal(home=home)
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("engine = 5\n", "engine is a section"),
-        ("[engine]\nsnapshot_every_facts = 'many'\n", "qflow.toml:2: engine.snapshot_every_facts"),
+        ("[checkpoint]\nevery_facts = 'many'\n", "qflow.toml:2: checkpoint.every_facts"),
         ("[engine]\nattempts_in_flight_max = 0\n", "qflow.toml:2: engine.attempts_in_flight_max"),
         ("subnet = 'Not This'\n", "qflow.toml:1: subnet"),
         ("actor = 'a'\nactor = 'b'\n", "line 2"),
@@ -122,7 +122,7 @@ def test_an_oversized_or_undecodable_file_is_refused(home: Path) -> None:
     ("name", "meant"),
     [
         ("QFLOW_HOEM", "QFLOW_HOME"),
-        ("QFLOW_ENGINE_SNAPSHOT_EVERY_FACTS", "QFLOW_ENGINE__SNAPSHOT_EVERY_FACTS"),
+        ("QFLOW_CHECKPOINT_EVERY_FACTS", "QFLOW_CHECKPOINT__EVERY_FACTS"),
         ("qflow_home", "QFLOW_HOME"),
     ],
 )
@@ -203,16 +203,16 @@ def test_a_text_becomes_what_its_setting_is(
 
 
 def test_a_section_of_its_own_is_checked_too() -> None:
-    assert EngineSettings(snapshot_every_facts=99).given() == {"snapshot_every_facts": 99}
+    assert CheckpointSettings(every_facts=99).given() == {"every_facts": 99}
     with pytest.raises(ConfigError, match="attempts_in_flight_max: expected a whole number >= 1"):
         EngineSettings(attempts_in_flight_max=0)
 
 
 def test_a_default_that_code_names_precedes_the_file(home: Path) -> None:
-    write(home, "[engine]\nsnapshot_every_facts = 30\n")
-    config = Config(home=home, engine=EngineSettings(snapshot_every_facts=500))
-    assert config.engine.snapshot_every_facts == 500
-    assert config.origins()["engine.snapshot_every_facts"] == "code"
+    write(home, "[checkpoint]\nevery_facts = 30\n")
+    config = Config(home=home, checkpoint=CheckpointSettings(every_facts=500))
+    assert config.checkpoint.every_facts == 500
+    assert config.origins()["checkpoint.every_facts"] == "code"
 
 
 def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,7 +246,7 @@ def test_settings_cannot_be_changed_afterwards() -> None:
     with pytest.raises(AttributeError, match="cannot assign"):
         config.actor = "other"  # type: ignore[misc]
     with pytest.raises(AttributeError, match="cannot assign"):
-        config.engine.snapshot_every_facts = 11  # type: ignore[misc]
+        config.checkpoint.every_facts = 11  # type: ignore[misc]
 
 
 def test_importing_the_package_does_not_import_the_settings() -> None:

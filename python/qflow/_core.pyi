@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
 __all__ = [
+    "STATE_BYTES_MAX",
     "WRAPPED_BYTES",
     "Batch",
     "Cid",
@@ -18,6 +19,8 @@ __all__ = [
     "Tree",
     "WrappingKey",
     "__version__",
+    "block_links",
+    "check_blocks",
     "check_receipt",
     "check_rows",
     "cid_of",
@@ -26,6 +29,7 @@ __all__ = [
     "cosigned_at",
     "decode",
     "decode_record",
+    "derive_key",
     "digest_file",
     "encode",
     "encode_records",
@@ -34,6 +38,8 @@ __all__ = [
     "generate_vkey",
     "generate_witness_vkey",
     "inclusion_proof",
+    "is_public_key",
+    "keyed_hash",
     "make_receipt",
     "pack_run",
     "parse_add_checkpoint",
@@ -42,8 +48,10 @@ __all__ = [
     "record_hash",
     "sealed_with",
     "select_chunks",
+    "sign",
     "spread",
     "spread_names",
+    "state_parts",
     "unpack_addresses",
     "unpack_execution",
     "unpack_run",
@@ -61,10 +69,13 @@ __version__: str
 
 @final
 class Cid:
-    """A content identifier (CIDv1): immutable, hashable, ordered by its bytes."""
+    """A content identifier: immutable, hashable, ordered by its bytes."""
 
     def __new__(cls, source: str | bytes) -> Cid:
-        """Read the bytes of a CID, or its text in base 32. Raises ValueError for anything else."""
+        """Read the bytes of a CID, or its text: base 32, or base 58 for a CIDv0 (`Qm...`).
+
+        Raises ValueError for anything else.
+        """
 
     def __bytes__(self) -> bytes: ...
     def __hash__(self) -> int: ...
@@ -126,12 +137,51 @@ class SealingKey:
     ) -> bytes:
         """Give what was sealed. Raises VerificationError: another key or place, or changed."""
 
+    def seal_bytes(self, text: bytes, *, bound: bytes) -> bytes:
+        """Seal bytes of any other format. Equal things give equal bytes.
+
+        `bound` is authenticated and not encrypted: what says where they belong, beginning with the
+        magic of their format.
+        """
+
+    def unseal_bytes(self, sealed: bytes, *, bound: bytes) -> bytes:
+        """Give what `seal_bytes` sealed. Raises VerificationError: another key or `bound`, or
+        changed."""
+
+    def seal_state(
+        self, text: bytes, *, subnet: str, chain: bytes
+    ) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+        """Seal a state of an execution, as docs/formats/state.md has it.
+
+        Gives the CID of the root and the blocks as (CID, data): the parts, equal ones once, and the
+        root, which is the last. Equal states give equal blocks, and an unchanged part of a state is
+        the same block. Large ones are sealed on all cores, with the GIL released. Nothing is
+        stored. Raises ValueError for more than STATE_BYTES_MAX bytes.
+        """
+
+    def unseal_state(
+        self, root: bytes, blocks: Mapping[bytes, bytes], *, subnet: str, chain: bytes
+    ) -> bytes:
+        """Give the state that the CID `root` names, from its blocks by CID. Each is hashed again.
+
+        Raises VerificationError: a block is missing or does not hash to its CID, another key,
+        subnet or chain, or changed.
+        """
+
 @final
 class WrappingKey:
-    """The key of a node's keyring, derived from the node's private key. `repr` never shows it."""
+    """A key that data keys are wrapped under. `repr` never shows it."""
 
     def __new__(cls, seed: bytes) -> WrappingKey:
         """Derive it from the 32 bytes of an Ed25519 private key. Raises ValueError."""
+
+    @staticmethod
+    def of(key: bytes) -> WrappingKey:
+        """Take 32 bytes as the key itself. Raises ValueError for another length."""
+
+    @property
+    def commitment(self) -> bytes:
+        """32 bytes that everything wrapped under this key begins with; they show nothing of it."""
 
     def wrap(self, number: int, epoch: int, key: bytes) -> bytes:
         """Wrap the 32 bytes of data key `number`: WRAPPED_BYTES bytes, always the same."""
@@ -139,10 +189,52 @@ class WrappingKey:
     def unwrap(self, number: int, epoch: int, wrapped: bytes) -> SealingKey:
         """Give data key `number`. Raises VerificationError: of another node, or changed."""
 
+    def unwrap_bound(self, number: int, wrapped: bytes, bound: bytes) -> SealingKey:
+        """Give data key `number`, which is bound to other bytes than those of a slot."""
+
+    def rewrap(
+        self, number: int, wrapped: bytes, bound: bytes, *, to: WrappingKey, to_bound: bytes
+    ) -> bytes:
+        """Wrap under another key what is wrapped under this one. Raises VerificationError."""
+
+def derive_key(context: str, key: bytes) -> bytes:
+    """Give 32 bytes that are derived from a key for one use (BLAKE3's key derivation)."""
+
+def keyed_hash(key: bytes, parts: Sequence[bytes]) -> bytes:
+    """Give the keyed BLAKE3 of these bytes after one another: 32 bytes. Raises ValueError."""
+
+def is_public_key(key: bytes) -> bool:
+    """Whether 32 bytes are an Ed25519 public key: a canonical point, not of small order."""
+
 def sealed_with(block: bytes) -> int:
     """Give the number of the key that a block is sealed with.
 
     Raises VerificationError for anything that is not a sealed payload.
+    """
+
+STATE_BYTES_MAX: int
+"""Of a state that can be sealed."""
+
+def state_parts(block: bytes) -> tuple[int, list[bytes]]:
+    """Read the root of a sealed state: its size in bytes, and the CIDs of its parts, in order.
+
+    Raises ValueError for every other form than the one that `seal_state` writes.
+    """
+
+# Blocks
+
+def check_blocks(blocks: Sequence[tuple[bytes, bytes]]) -> list[bool]:
+    """Answer for each (CID, data), in order, whether the CID names the data.
+
+    It does when the data hashes to it, by sha2-256 or blake3, and is canonical if its codec is
+    `dag-cbor`. A CID that cannot be read, or by another hash, is False. On all cores, with the GIL
+    released. At most 2**20 at once; raises ValueError for more.
+    """
+
+def block_links(cid: bytes, data: bytes) -> list[bytes]:
+    """Give the CIDs that a block of codec `dag-cbor` names, in order; of codec `raw`, none.
+
+    The block is not hashed. Raises ValueError for other codecs, and as `decode` does.
     """
 
 # Records, as docs/formats/record.md has them.
@@ -181,6 +273,12 @@ def record_hash(data: bytes) -> bytes:
     """Give the 32 bytes by which the next record of the chain names this one (RFC 6962 leaf)."""
 
 # Signatures
+
+def sign(seed: bytes, message: bytes) -> bytes:
+    """Give the Ed25519 signature (RFC 8032), 64 bytes, by the private key of a 32-byte seed.
+
+    Raises ValueError for a seed of another length.
+    """
 
 def verify_signature(public_key: bytes, message: bytes, signature: bytes) -> bool:
     """Answer whether an Ed25519 signature is good, by the strict rules of libsodium.

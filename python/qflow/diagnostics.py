@@ -1,4 +1,4 @@
-"""Lines for whoever runs the node: warnings and errors, through structlog.
+"""Lines for whoever runs the node: warnings and errors, through structlog; and asking them.
 
 structlog brings rich, and takes longer to import than the rest of Qflow. Most processes have
 nothing to say, so it is imported with the first line.
@@ -47,3 +47,18 @@ def load() -> None:
 
     while _set_up:
         _set_up.pop()()
+
+
+_prompts: list[Callable[[str], str | None]] = []
+"""How to ask whoever runs this process; at most one."""
+
+
+def ask_with(prompt: Callable[[str], str | None] | None) -> None:
+    """Have people asked by `prompt`, which gives None when there is nobody; None takes that
+    back. In a service nobody is asked."""
+    _prompts[:] = [] if prompt is None else [prompt]
+
+
+def ask(question: str) -> str | None:
+    """A secret that whoever runs this process types, unseen; None when nobody can be asked."""
+    return _prompts[0](question) if _prompts else None

@@ -17,6 +17,8 @@ QflowError
 │   ├── PoisonedError          a durable write failed; nothing more is written until restart
 │   ├── BusyError              the bounded queue is full; nothing was taken; a retry is safe
 │   └── CorruptError           the files are not what was written; refused, nothing was changed
+├── BlockNotFoundError     the store has no such block
+├── StaleError             somebody else wrote first; nothing was changed
 ├── VerificationError      what was to be proven is not so; says where
 ├── ReplayError            the chain does not follow from the decisions; the execution stays shut
 ├── SigningKeyError        the node's key is missing, weak or readable by others
@@ -116,6 +118,14 @@ class BusyError(LogError):
 
 class CorruptError(LogError):
     """The files are not what was written. Refused; nothing was changed."""
+
+
+class BlockNotFoundError(QflowError):
+    """The store has no such block. Nothing was changed."""
+
+
+class StaleError(QflowError):
+    """Somebody else wrote first. Nothing was changed; look again before a retry."""
 
 
 class VerificationError(QflowError):

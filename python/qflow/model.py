@@ -109,6 +109,8 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
     problem: Mapping[str, Any] | None = None
     payloads: str | None = None
     """Why neither output nor problem is shown: `erased`, or `sealed` where the key is not."""
+    checkpoint: int | None = None
+    """The number of the record of its newest checkpoint."""
 
 
 class Withheld(enum.StrEnum):

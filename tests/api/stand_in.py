@@ -32,6 +32,8 @@ class StandIn:
         self.actors: list[str] = []
         self.care: Any = None
         self.compliance: Any = None
+        self.states: Any = None
+        self.keys: Any = None
         self.known: dict[str, Schedule] = {}
         self.waiting = 0
         self.over = anyio.Event()

@@ -110,7 +110,7 @@ def test_progress_goes_to_the_end(tmp_path: Path, form: Format) -> None:
 class Keys:
     """Two keys: one that is here and one that was destroyed."""
 
-    def key(self, number: int) -> _core.SealingKey:
+    def key_of(self, _chain: bytes, number: int) -> _core.SealingKey:
         if number == SEALING.number:
             return SEALING
         raise ErasedError("destroyed")

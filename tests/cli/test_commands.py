@@ -22,6 +22,10 @@ COMMANDS = (
     "audit receipt", "audit check-receipt", "audit export", "audit verify-export",
     "audit comply", "audit reports", "audit report", "audit check-report",
     "audit hold", "audit release", "audit holds", "audit erase", "audit retain",
+    "checkpoint create", "checkpoint list", "checkpoint show", "checkpoint restore",
+    "checkpoint diff", "checkpoint prune",
+    "state list", "state show", "state history", "state verify", "state delete", "state export",
+    "state import", "state recover", "state sync", "state garbage",
     "index rebuild", "doctor", "config show", "version",
 )  # fmt: skip
 

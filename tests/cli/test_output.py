@@ -11,8 +11,13 @@ from qflow.cli._home import _template
 from qflow.cli._output import duration, plural, size
 from qflow.config import Config
 
-SECTIONS = {"log", "engine", "http", "events", "retention", "server", "witness"}
-EXAMPLES = {"http.proxy", "server.listen", "witness.policy", "witness.logs_file"}
+SECTIONS = {
+    "log", "engine", "checkpoint", "storage", "keys", "http", "events", "retention", "server",
+    "witness",
+}  # fmt: skip
+EXAMPLES = {
+    "http.proxy", "server.listen", "witness.policy", "witness.logs_file", "keys.passphrase_file",
+}  # fmt: skip
 """Settings without a default, of which the file shows what they may be."""
 
 

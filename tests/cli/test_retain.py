@@ -154,7 +154,7 @@ def test_a_person_is_asked_before_anything_goes(
     qflow: Run, ids: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = ("audit", "retain", "--payloads-days", "0")
-    monkeypatch.setattr(_retain, "_is_asked", lambda _: True)
+    monkeypatch.setattr(_retain, "is_asked", lambda _: True)
     asked = qflow(*command, input="n\n")
     assert "erase the payloads of 2 executions?" in asked.stderr
     assert SECRET in qflow("show", ids[0]).stdout

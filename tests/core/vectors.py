@@ -38,3 +38,34 @@ def load_lines(name: str) -> list[str]:
     """The lines of one file of expressions, without its comments."""
     lines = (FOLDER / name).read_text(encoding="utf-8").splitlines()
     return [line for line in lines if line and not line.startswith("#")]
+
+
+def load_blocks(name: str) -> list[tuple[bytes, bytes]]:
+    """(CID, data) of each block of one CAR file of version 1."""
+    car = (FOLDER / name).read_bytes()
+    length, at = _varint(car, 0)
+    at += length
+    blocks = []
+    while at < len(car):
+        length, at = _varint(car, at)
+        end, place = at + length, at
+        if car[at : at + 2] == b"\x12\x20":
+            place += 34
+        else:
+            for _ in ("version", "codec", "hash"):
+                _, place = _varint(car, place)
+            digest, place = _varint(car, place)
+            place += digest
+        blocks.append((car[at:place], car[place:end]))
+        at = end
+    return blocks
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        value |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 0x80:
+            return value, at

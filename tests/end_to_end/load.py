@@ -1,8 +1,10 @@
 """A node under load, to be killed: starts executions until it dies, and says what was acknowledged.
 
-    python load.py HOME ACKNOWLEDGED CALLS FINISH
+    python load.py HOME ACKNOWLEDGED CALLS BEGUN FINISH
 
-Lines of ACKNOWLEDGED are ids whose start was durable; lines of CALLS are calls of steps, by key.
+Lines of ACKNOWLEDGED are ids whose start was durable; lines of CALLS are calls of steps, by key;
+lines of BEGUN are executions that were brought back, with the record from which: 0, or that of a
+checkpoint.
 With FINISH "yes" it starts nothing, and ends when nothing runs any more.
 """
 
@@ -18,8 +20,9 @@ import anyio
 
 from qflow.config import Config
 from qflow.engine import load_flow
-from qflow.model import Attempt
+from qflow.model import Attempt, id_text
 from qflow.node import Node
+from qflow.node._archive import Archive
 from qflow.steps import Functions
 
 CALLERS = 16
@@ -43,6 +46,7 @@ do:
 - retried:
     try: [{risky: {call: flaky, with: {n: '${ $workflow.input.n }'}}}]
     catch: {retry: {delay: {milliseconds: 5}, limit: {attempt: {count: 5}}}}
+- guarded: {call: work, with: {n: 3}, metadata: {qflow: {checkpoint: true}}}
 - nap: {wait: {milliseconds: 20}}
 - child: {run: {workflow: {namespace: kill, name: child, version: '1.0.0', input: {n: 7}}}}
 - done: {set: {n: '${ .n }'}}
@@ -74,11 +78,25 @@ class Calls:
         return {"n": n}
 
 
-async def main(home: str, acknowledged: str, calls_path: str, finish: bool) -> None:
+def note_beginnings(path: str) -> None:
+    """Have a line written for each execution that is replayed, and where that begins."""
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    inner = Archive.beginning
+
+    def beginning(self: Archive, chain: bytes) -> Any:
+        found = inner(self, chain)
+        os.write(fd, f"{id_text(chain)} {0 if found is None else found.seq}\n".encode())
+        return found
+
+    Archive.beginning = beginning  # type: ignore[method-assign]
+
+
+async def main(home: str, acknowledged: str, calls_path: str, begun: str, finish: bool) -> None:
     calls, functions = Calls(calls_path), Functions()
+    note_beginnings(begun)
     for name in ("work", "slow", "flaky"):
         functions.register(name, getattr(calls, name))
-    config = Config(home=Path(home), engine={"snapshot_every_facts": 25})
+    config = Config(home=Path(home), checkpoint={"every_facts": 10, "every_s": 0.2})
     async with Node(config, functions=functions) as node:
         node.know(load_flow(CHILD))
         print("ready", flush=True)
@@ -113,4 +131,5 @@ async def until_idle(node: Node) -> None:
 
 
 if __name__ == "__main__":
-    anyio.run(main, sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4] == "yes")
+    at, told, noted, brought, last = sys.argv[1:]
+    anyio.run(main, at, told, noted, brought, last == "yes")

@@ -73,11 +73,11 @@ def test_an_interruption_while_paused_is_reported_too() -> None:
 
 
 @pytest.mark.holds("E5")
-@pytest.mark.parametrize("snapshot_every", [1, 10_000])
+@pytest.mark.parametrize("every_facts", [1, 10_000])
 def test_an_attempt_that_a_crash_cut_off_while_paused_waits_for_the_resume(
-    snapshot_every: int,
+    every_facts: int,
 ) -> None:
-    world = World(flow("do: [{a: {call: a}}]"), snapshot_every=snapshot_every).start()
+    world = World(flow("do: [{a: {call: a}}]"), every_facts=every_facts).start()
     world.post("paused")
     world.crash()
     assert world.settle().calls == []

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qflow.engine import _decide, _live, _recover, _replay
+from qflow.engine import _decide, _live, _recover, _sealed
 from qflow.engine._replay import replay
 from qflow.engine._snapshot import freeze, thaw
-from qflow.engine._state import Fact, State, Status
+from qflow.engine._state import State, Status
 from qflow.errors import ReplayError
 from tests.engine.world import KEY, Failed, World
 
@@ -59,13 +59,13 @@ def finish(world: World, crashes: set[int]) -> World:
 @given(
     items=st.lists(st.integers(0, 9), max_size=6),
     crashes=st.sets(st.integers(0, 40), max_size=6),
-    snapshot_every=st.sampled_from([2, 7, 10_000]),
+    every_facts=st.sampled_from([2, 7, 10_000]),
 )
 def test_each_step_is_committed_once_wherever_the_node_dies(
-    items: list[int], crashes: set[int], snapshot_every: int
+    items: list[int], crashes: set[int], every_facts: int
 ) -> None:
     calm = finish(World(FLOW, act).start({"items": items}), set())
-    world = World(FLOW, act, snapshot_every=snapshot_every).start({"items": items})
+    world = World(FLOW, act, every_facts=every_facts).start({"items": items})
     finish(world, crashes)
     assert world.state.output == calm.state.output
     assert set(world.committed()) == set(calm.committed())
@@ -74,7 +74,7 @@ def test_each_step_is_committed_once_wherever_the_node_dies(
 
 @pytest.mark.holds("E3")
 def test_the_whole_chain_replays_to_the_same_records() -> None:
-    world = World(FLOW, act, snapshot_every=4).start({"items": [1, 2, 3]})
+    world = World(FLOW, act, every_facts=4).start({"items": [1, 2, 3]})
     for _ in range(12):
         world.step()
     restored = replay(world.flow, world.live.id, world.entries(first=0), KEY)
@@ -149,7 +149,7 @@ def test_the_chain_replays_from_each_of_its_checkpoints() -> None:
 
 @pytest.mark.holds("E3")
 def test_a_chain_begins_at_its_beginning_or_at_a_checkpoint_of_its_own() -> None:
-    world = World(FLOW, act, snapshot_every=3).start({"items": [1, 2, 3]})
+    world = World(FLOW, act, every_facts=3).start({"items": [1, 2, 3]})
     for _ in range(6):
         world.step()
     with pytest.raises(ReplayError, match="begins at record 1"):
@@ -172,13 +172,13 @@ def test_an_end_that_follows_from_no_event_is_refused() -> None:
 @pytest.mark.holds("E3")
 def test_a_checkpoint_that_is_not_of_the_state_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(FLOW, act).start({"items": [1, 2, 3]})
-    honest = _replay.checkpoint
+    honest = _sealed.seal
 
-    def other(state: State) -> Fact:
-        return honest(msgspec.structs.replace(state, context={"rich": True}))
+    def other(state: State, *place: Any) -> Any:
+        return honest(msgspec.structs.replace(state, context={"rich": True}), *place)
 
-    monkeypatch.setattr(_live, "checkpoint", other)
-    world.snapshot_every = 1
+    monkeypatch.setattr(_live, "seal", other)
+    world.every_facts = 1
     world.settle()
     with pytest.raises(ReplayError, match="checkpoint"):
         replay(world.flow, world.live.id, world.entries(first=0), KEY)

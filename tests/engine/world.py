@@ -18,6 +18,7 @@ from qflow.engine._live import Identity, Live
 from qflow.engine._load import load_flow
 from qflow.engine._replay import Entry, replay
 from qflow.engine._scope import Scope
+from qflow.engine._sealed import Asked, Checkpoint
 from qflow.engine._state import FINAL, Command, Event, State
 
 IDENTITY = Identity(node="did:key:zTest", subnet="test")
@@ -41,7 +42,7 @@ class World:
         text: str,
         act: Callable[[str, int, Any, Any], Any] | None = None,
         *,
-        snapshot_every: int = 10_000,
+        every_facts: int = 10_000,
     ) -> None:
         self.flow: Flow = load_flow(text)
         self.act = act or (lambda step, number, value, arguments: value)
@@ -50,7 +51,8 @@ class World:
         self.emitted: list[Any] = []
         self.records: list[bytes] = []
         self.blocks: dict[bytes, bytes] = {}
-        self.snapshot_every = snapshot_every
+        self.every_facts = every_facts
+        self.checkpoints: list[Checkpoint] = []
         self._timers: list[tuple[int, int, str]] = []
         self._asked: list[Command] = []
         state = State(id=model.id_text(bytes(16)), flow=self.flow.key)
@@ -86,11 +88,19 @@ class World:
 
     def post(self, kind: str, *, frame: int = 0, value: Any = None, **fields: Any) -> bool:
         event = Event(kind=kind, at=self.now, frame=frame, value=value, **fields)
-        records, blocks, commands = self.live.decide(event, IDENTITY, "test", self.snapshot_every)
+        records, blocks, commands = self.live.decide(event, IDENTITY, "test")
         self.records.extend(records)
         self.blocks.update(blocks)
-        self._asked.extend(commands)
+        self._asked.extend(command for command in commands if command.kind != "checkpoint")
+        if records and (asked := self.live.due(commands, self.every_facts)) is not None:
+            self.checkpoint(asked)
         return bool(records)
+
+    def checkpoint(self, asked: Asked) -> None:
+        records, made = self.live.checkpoint(asked, self.now, IDENTITY, "test")
+        self.records.extend(records)
+        self.blocks.update(made.blocks)
+        self.checkpoints.append(made)
 
     def crash(self) -> World:
         """Lose everything but the chain, and go on from there."""
@@ -124,7 +134,14 @@ class World:
             record = decoded[index]
             cid = record.get("payload")
             payload = msgspec.UNSET if cid is None else _unsealed(record, self.blocks[bytes(cid)])
+            if index == first and "state" in record["meta"]:
+                payload = self.unsealed_state(record)
             yield Entry(record["seq"], _core.record_hash(self.records[index]), record, payload)
+
+    def unsealed_state(self, record: dict[str, Any]) -> Any:
+        root = bytes(_core.Cid(record["meta"]["state"]))
+        place = {"subnet": record["subnet"], "chain": record["chain"]}
+        return _core.decode(KEY.unseal_state(root, self.blocks, **place))
 
     def facts(self) -> list[str]:
         """The kinds of the records, in order."""

@@ -28,7 +28,18 @@ TYPES = [f"q.qflow.exec.{kind}.v1" for kind in EXEC.split()] + [
     "q.qflow.history.released.v1",
     "q.qflow.history.erased.v1",
     "q.qflow.history.pruned.v1",
+    "q.qflow.keys.rotated.v1",
+    "q.qflow.keys.exported.v1",
+    "q.qflow.keys.imported.v1",
     "q.qflow.compliance.reported.v1",
+    "q.qflow.state.saved.v1",
+    "q.qflow.state.deleted.v1",
+    "q.qflow.state.verified.v1",
+    "q.qflow.state.refused.v1",
+    "q.qflow.state.restored.v1",
+    "q.qflow.state.pinned.v1",
+    "q.qflow.state.endpoint_lost.v1",
+    "q.qflow.state.endpoint_back.v1",
 ]
 CID = "bafyreigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi"
 COMMON: dict[str, Any] = {
@@ -54,7 +65,9 @@ MORE: dict[str, dict[str, Any]] = {
     "completed": {"payload": CID},
     "faulted": {"payload": CID},
     "scheduled": {"payload": CID},
-    "q.qflow.checkpoint.created.v1": {"payload": CID, "meta": {"size": 10}},
+    "q.qflow.checkpoint.created.v1": {
+        "meta": {"state": CID, "size": 10, "frames": 1, "why": "asked", "label": "before it"}
+    },
     "q.qflow.compliance.reported.v1": {
         "payload": CID,
         "meta": {
@@ -72,9 +85,32 @@ MORE: dict[str, dict[str, Any]] = {
     "q.qflow.history.erased.v1": {
         "meta": {"execution": COMMON["execution"], "key": 7, "reason": "asked"}
     },
+    "q.qflow.keys.rotated.v1": {"meta": {"epoch": 1, "oldest": 0, "keys": 64}},
+    "q.qflow.keys.exported.v1": {"meta": {"epochs": [0, 1], "protected": True}},
+    "q.qflow.keys.imported.v1": {"meta": {"node": "did:key:z6Mk", "epochs": [0], "fresh": 1}},
     "q.qflow.history.pruned.v1": {
         "payload": CID,
         "meta": {"minimum": 9, "segment": 1, "chains": 2, "reason": "rules"},
+    },
+    "q.qflow.state.saved.v1": {
+        "payload": CID,
+        "meta": {"number": 0, "epoch": 0, "size": 9, "why": "facts", "state": CID, "label": "a"},
+    },
+    "q.qflow.state.deleted.v1": {"payload": CID, "meta": {"number": 0, "epoch": 0, "size": 9}},
+    "q.qflow.state.verified.v1": {
+        "payload": CID,
+        "meta": {"number": 0, "epoch": 0, "size": 9, "versions": 1, "findings": 0},
+    },
+    "q.qflow.state.refused.v1": {"payload": CID, "meta": {"why": "its signature is not good"}},
+    "q.qflow.state.restored.v1": {
+        "meta": {
+            "execution": COMMON["execution"],
+            "version": CID,
+            "number": 3,
+            "epoch": 1,
+            "seq": 9,
+            "records": 10,
+        }
     },
     "q.qflow.history.clock.v1": {
         "meta": {"wall": 1, "expected": 5001, "moved_ms": 5000, "kind": "backwards"}
@@ -82,9 +118,18 @@ MORE: dict[str, dict[str, Any]] = {
 }
 
 
+# Of what is no fact about an execution: all that it has.
+BARE: dict[str, dict[str, Any]] = {
+    "q.qflow.history.gap.v1": {"count": 3},
+    "q.qflow.state.pinned.v1": {"endpoint": "http://a", "pinned": 2, "released": 0},
+    "q.qflow.state.endpoint_lost.v1": {"endpoint": "http://a", "problem": "none", "lied": False},
+    "q.qflow.state.endpoint_back.v1": {"endpoint": "http://a", "lost_ms": 5000},
+}
+
+
 def data_of(name: str) -> dict[str, Any]:
-    if name.endswith("gap.v1"):
-        return {"count": 3}
+    if name in BARE:
+        return BARE[name]
     kind = name.removeprefix("q.qflow.exec.").removesuffix(".v1")
     return {**COMMON, **MORE.get(kind, MORE.get(name, {}))}
 

@@ -6,24 +6,20 @@ verify as they lie there, and the log opens and goes on.
 
 from __future__ import annotations
 
-import os
-import re
 import shutil
 import signal
-import subprocess
-import sys
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests import faults
+from tests.faults import FAULTS, FULL, Run, times
 from tests.log.logs import open_log, read_all, report
 from tests.log.writer import APPENDS, append_of
 
 pytestmark = pytest.mark.faults
 
-FAULTS = ("error=EIO", "error=ENOSPC", "signal=SIGKILL")
 # Those that write, sync or read a log's files. What is left out asks for memory, threads or time.
 CALLS = [
     *("pwrite64", "fdatasync", "pread64", "fsync", "read", "write", "openat", "close", "ftruncate"),
@@ -31,50 +27,10 @@ CALLS = [
     *("statx", "fstat", "newfstatat", "getdents64", "flock", "lseek", "eventfd2"),
 ]
 CALLS_OF_A_COMMIT = ["pwrite64", "fdatasync", "pread64", "fsync"]
-FULL = os.environ.get("QFLOW_TEST_FULL") == "1"
-TIMEOUT_S = 60
-
-
-@dataclass(frozen=True)
-class Run:
-    """What the process said, how it ended, and the calls that strace saw, by thread."""
-
-    acknowledged: list[int]
-    closed: bool
-    status: int
-    error: str
-    calls: Counter[str]
 
 
 def run(strace: str, path: Path, inject: str | None) -> Run:
-    """Run the writer with one fault; strace counts from when the writer is ready."""
-    command = [sys.executable, "-m", "tests.log.writer", str(path)]
-    trace = path.parent / "trace"
-    writer = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    assert writer.stdout is not None
-    assert writer.stdout.readline() == b"ready\n"
-    options = ["-f", "-o", str(trace), "-e", "trace=" + ",".join(CALLS)]
-    options += ["-e", f"inject={inject}"] if inject else []
-    tracer = subprocess.Popen([strace, *options, "-p", str(writer.pid)], stderr=subprocess.PIPE)
-    assert tracer.stderr is not None
-    assert b"attached" in tracer.stderr.readline()
-    out, error = writer.communicate(b"go\n", timeout=TIMEOUT_S)
-    tracer.communicate(timeout=TIMEOUT_S)
-    lines = out.decode().split()
-    acknowledged = [int(line) for line in lines if line.isdigit()]
-    calls = count_calls(trace.read_text())
-    return Run(acknowledged, "closed" in lines, writer.returncode, error.decode(), calls)
-
-
-def count_calls(trace: str) -> Counter[str]:
-    """The most calls of each name that one thread made."""
-    by_thread = Counter(re.findall(r"^(\d+) +(\w+)\(", trace, re.MULTILINE))
-    most: Counter[str] = Counter()
-    for (_, name), count in by_thread.items():
-        most[name] = max(most[name], count)
-    return most
+    return faults.run(strace, "tests.log.writer", path, CALLS, inject)
 
 
 def check(path: Path, done: Run, what: str) -> None:
@@ -109,11 +65,6 @@ def calls(strace: str, tmp_path_factory: pytest.TempPathFactory) -> Counter[str]
     assert whole.closed, whole
     assert whole.acknowledged == list(range(0, APPENDS * 3, 3))
     return whole.calls
-
-
-def times(count: int) -> list[int]:
-    """Each time that the call is made, or a few of them."""
-    return list(range(1, count + 1)) if FULL else sorted({1, min(count, 3), count})
 
 
 @pytest.mark.holds("H22")

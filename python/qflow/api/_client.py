@@ -12,9 +12,12 @@ import anyio
 import msgspec
 
 from qflow.api import _methods
-from qflow.api._methods import PROTOCOL, Call, Stream
+from qflow.api._call import Call, Stream
+from qflow.api._keys import KeyClient
+from qflow.api._methods import PROTOCOL
 from qflow.api._socket import connect, socket_path
 from qflow.api._source import FlowSource
+from qflow.api._state_client import StateClient
 from qflow.api._wire import Lines, error_of, to_plain
 from qflow.errors import QflowError, UnavailableError
 from qflow.events import CloudEvent
@@ -37,6 +40,10 @@ class Client:
 
     def __init__(self, home: str | os.PathLike[str]) -> None:
         self._path = socket_path(home)
+        self.keys = KeyClient(self._call)
+        """The keys of its home."""
+        self.states = StateClient(self._call, self._items)
+        """Checkpoints and stored states."""
 
     async def __aenter__(self) -> Self:
         hello = await self._call(_methods.Hello())

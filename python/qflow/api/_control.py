@@ -14,7 +14,8 @@ import anyio
 import msgspec
 from anyio.abc import TaskGroup
 
-from qflow.api._methods import METHODS, Call, Stop
+from qflow.api._call import Call
+from qflow.api._methods import METHODS, Stop
 from qflow.api._ports import NodeLike
 from qflow.api._socket import Listener, Stream
 from qflow.api._wire import Lines, error_document

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
-import msgspec
-
+from qflow.api import _keys, _state_methods  # noqa: F401 - they declare calls
+from qflow.api._call import Call, Stream
 from qflow.api._follow import follow
 from qflow.api._ports import NodeLike
 from qflow.api._source import FlowSource
@@ -16,29 +16,6 @@ from qflow.events import CloudEvent
 from qflow.model import Execution
 
 PROTOCOL: Final = 1
-
-
-class Call(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Parameters of a call. It answers with a result, or with items one by one."""
-
-    method: ClassVar[str]
-    lasting: ClassVar[bool] = False
-    """Whether it only waits: it ends with its connection, while others are carried out."""
-
-    async def answer(self, node: NodeLike, actor: str) -> Any:
-        """The result; what it changed is durable."""
-        raise NotImplementedError
-
-
-class Stream(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Parameters of a call that answers with items."""
-
-    method: ClassVar[str]
-    lasting: ClassVar[bool] = False
-
-    def items(self, node: NodeLike, actor: str) -> AsyncGenerator[Any, None]:
-        """The items in order."""
-        raise NotImplementedError
 
 
 class Hello(Call):

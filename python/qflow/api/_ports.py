@@ -10,6 +10,18 @@ from qflow.events import CloudEvent
 from qflow.model import Execution, Schedule
 
 if TYPE_CHECKING:
+    from qflow.api._keys import KeyKeeper
+    from qflow.api._states import (
+        Checkpoint,
+        Deleted,
+        Detail,
+        Difference,
+        Garbage,
+        Pruned,
+        Restored,
+        StateStep,
+        StoredState,
+    )
     from qflow.audit._retention import Hold, Step
     from qflow.audit.compliance import Rules, Scope, Stored
     from qflow.config import RetentionRule
@@ -137,6 +149,84 @@ class Reporter(Protocol):
         ...
 
 
+class StateKeeper(Protocol):
+    """Checkpoints and stored states. What changes something is durable on return; executions are
+    named by their id, checkpoints by their CID, or by how either begins."""
+
+    async def create(
+        self, execution: str, *, label: str | None, description: str | None, actor: str
+    ) -> Checkpoint:
+        """Write down the state of an execution that is not over."""
+        ...
+
+    def list(
+        self,
+        *,
+        execution: str | None = None,
+        flow: str | None = None,
+        label: str | None = None,
+        since: int | None = None,
+        until: int | None = None,
+        limit: int | None = None,
+    ) -> AsyncGenerator[Checkpoint, None]:
+        """Checkpoints, newest first."""
+        ...
+
+    async def show(self, name: str) -> Detail:
+        """One checkpoint, or the newest of an execution."""
+        ...
+
+    async def diff(self, older: str, newer: str, *, paths: bool, limit: int) -> Difference:
+        """What changed between two checkpoints of one execution."""
+        ...
+
+    async def restore(self, name: str, *, dry_run: bool, actor: str) -> Restored:
+        """Bring an execution into the log from what is in the store."""
+        ...
+
+    async def prune(
+        self, execution: str | None, *, keep: int | None, dry_run: bool, actor: str
+    ) -> Pruned:
+        """Delete all but the newest checkpoints."""
+        ...
+
+    def stored(
+        self, *, execution: str | None = None, flow: str | None = None, limit: int | None = None
+    ) -> AsyncGenerator[StoredState, None]:
+        """Executions that have a stored state."""
+        ...
+
+    def verify(self, executions: Sequence[str]) -> AsyncGenerator[StateStep, None]:
+        """Verify stored states."""
+        ...
+
+    async def delete(self, execution: str, *, actor: str) -> Deleted:
+        """Delete every checkpoint of an execution, with its pins."""
+        ...
+
+    def export(
+        self, executions: Sequence[str], path: str, *, with_key: bool, replace: bool
+    ) -> AsyncGenerator[StateStep, None]:
+        """Write a CAR file, whole or not at all."""
+        ...
+
+    def import_(self, path: str) -> AsyncGenerator[StateStep, None]:
+        """Take checkpoints out of a CAR file."""
+        ...
+
+    def recover(self, executions: Sequence[str]) -> AsyncGenerator[StateStep, None]:
+        """Fetch checkpoints from the endpoints."""
+        ...
+
+    def sync(self) -> AsyncGenerator[StateStep, None]:
+        """Bring every endpoint up to date."""
+        ...
+
+    async def garbage(self, *, collect: bool) -> Garbage:
+        """Blocks that nothing names."""
+        ...
+
+
 class NodeLike(Executions, Triggers, Protocol):
     """A node that is entered and holds the lock of its log."""
 
@@ -148,6 +238,16 @@ class NodeLike(Executions, Triggers, Protocol):
     @property
     def compliance(self) -> Reporter:
         """Who reports on its history."""
+        ...
+
+    @property
+    def keys(self) -> KeyKeeper:
+        """Who takes care of its keys."""
+        ...
+
+    @property
+    def states(self) -> StateKeeper:
+        """Who keeps its checkpoints."""
         ...
 
     def status(self) -> dict[str, Any]:

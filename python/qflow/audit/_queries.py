@@ -179,6 +179,7 @@ def _shown(row: Row) -> model.Execution:
         parent=row.parent,
         wake_at=row.wake_at,
         listens=tuple(row.listens),
+        checkpoint=row.snapshot_seq,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -31,13 +31,18 @@ SCAN_BYTES_MAX: Final = 4 << 20
 
 
 _SEALED: Final = b"QFSP"
+Block = tuple[bytes, bytes]
+"""The CID and the data of a block."""
+Look = Callable[[dict[str, Any], Place], Any]
+"""What is looked up for a record."""
 
 
 class Unsealer(Protocol):
     """Whoever has the keys that payloads are sealed with: `trust.Keyring`."""
 
-    def key(self, number: int) -> _core.SealingKey:
-        """A key by its number. Raises ErasedError, or UnavailableError when it is not here."""
+    def key_of(self, chain: bytes, number: int) -> _core.SealingKey:
+        """The key of a chain's payloads, by its number. Raises ErasedError, or UnavailableError
+        when it is not here."""
         ...
 
 
@@ -58,14 +63,21 @@ class History:
     def replay_source(self, chain: bytes, from_seq: int = 0) -> Iterator[Entry]:
         """All durable records of a chain from number `from_seq` on, with their payloads."""
         self._catch_up()
-        return self._walk(chain, from_seq, None, values=True)
+        return self._walk(chain, from_seq, None, self._value)
 
     def records(
         self, chain: bytes, *, after: int = -1, limit: int = 1000, values: bool = False
     ) -> list[Entry]:
         """At most `limit` records of a chain behind number `after`."""
         self._catch_up()
-        return list(self._walk(chain, after + 1, limit, values=values))
+        return list(self._walk(chain, after + 1, limit, self._value if values else None))
+
+    def stored(self, chain: bytes, from_seq: int = 0) -> Iterator[tuple[bytes, Block | None]]:
+        """The durable records of a chain from number `from_seq` on as they lie in the log, each
+        with the block of its payload, sealed as it is. None: it has no payload."""
+        self._catch_up()
+        for entry in self._walk(chain, from_seq, None, self._block):
+            yield entry.data, None if entry.value is msgspec.UNSET else entry.value
 
     def query(self, query: Query, *, prove: Prove | None = None) -> Page:
         """A page of the records that are asked for, each with a receipt if `prove` makes one.
@@ -100,7 +112,7 @@ class History:
         """The newest record of a chain that carries a snapshot."""
         self._catch_up()
         seq = self._index.snapshot_seq(chain)
-        return None if seq is None else next(self._walk(chain, seq, 1, values=True))
+        return None if seq is None else next(self._walk(chain, seq, 1, self._value))
 
     def last(self, chain: bytes) -> Entry | None:
         """The newest record of a chain: of one that ended, with its output or problem."""
@@ -110,7 +122,7 @@ class History:
         except CorruptError as error:
             self._rebuild_once(error)
             seq = self._last_seq(chain)
-        return None if seq is None else next(self._walk(chain, seq, 1, values=True))
+        return None if seq is None else next(self._walk(chain, seq, 1, self._value))
 
     def block(self, cid: _core.Cid) -> bytes:
         """The bytes of a block. One that is only the payload of a record costs a search."""
@@ -132,24 +144,28 @@ class History:
         self._index.rebuild(self._source, why=str(error))
         self._rebuilt = self._index.generation
 
-    def _walk(self, chain: bytes, seq: int, limit: int | None, *, values: bool) -> Iterator[Entry]:
+    def _walk(
+        self, chain: bytes, seq: int, limit: int | None, look: Look | None
+    ) -> Iterator[Entry]:
         given = 0
         try:
-            for entry in self._steps(chain, seq, limit, values=values):
+            for entry in self._steps(chain, seq, limit, look):
                 yield entry
                 given, seq = given + 1, entry.seq + 1
         except (CorruptError, VerificationError) as error:
             self._rebuild_once(error)
             left = None if limit is None else limit - given
-            yield from self._steps(chain, seq, left, values=values)
+            yield from self._steps(chain, seq, left, look)
 
-    def _steps(self, chain: bytes, seq: int, limit: int | None, *, values: bool) -> Iterator[Entry]:
+    def _steps(
+        self, chain: bytes, seq: int, limit: int | None, look: Look | None = None
+    ) -> Iterator[Entry]:
         """The records of a chain, each checked, as the index has them now."""
         left = limit
         seq, prev = self._start(chain, seq)
         while places := self._page(chain, seq, left):
             for place in places:
-                entry = self._entry(place, chain, seq, prev, values=values)
+                entry = self._entry(place, chain, seq, prev, look)
                 yield entry
                 seq, prev = seq + 1, entry.hash
                 left = None if left is None else left - 1
@@ -188,9 +204,7 @@ class History:
             )
         else:
             begin = first if position is None else position + 1
-            steps = (
-                self._walk(query.chain, begin, None, values=False) if begin <= last else iter(())
-            )
+            steps = self._walk(query.chain, begin, None, None) if begin <= last else iter(())
         found: list[Entry] = []
         for entry in steps:
             if not asked.matches(entry.data):
@@ -198,7 +212,7 @@ class History:
             if len(found) == most:
                 return Page(found, query.cursor(found[-1].seq), size)
             found.append(entry)
-        (end,) = self._steps(query.chain, last, 1, values=False)
+        (end,) = self._steps(query.chain, last, 1)
         return Page(found, None, size, ended=end.record["type"] in TERMINAL)
 
     def _bounds(self, chain: bytes) -> tuple[int, int]:
@@ -216,14 +230,14 @@ class History:
         """The records of a chain from number `last` back to `first`, checked as going forward."""
         while last >= first:
             begin = max(first, last - PAGE + 1)
-            page = list(self._steps(chain, begin, last - begin + 1, values=False))
+            page = list(self._steps(chain, begin, last - begin + 1))
             if len(page) != last - begin + 1:
                 raise CorruptError(f"chain {chain.hex()} has no record {begin + len(page)}")
             yield from reversed(page)
             last = begin - 1
 
     def _entry(
-        self, place: Place, chain: bytes, seq: int, prev: bytes | None, *, values: bool
+        self, place: Place, chain: bytes, seq: int, prev: bytes | None, look: Look | None
     ) -> Entry:
         data = read_at(self._source, place.address)
         where = f"record {seq} of chain {chain.hex()}"
@@ -235,15 +249,22 @@ class History:
             raise VerificationError(f"{where}: another record stands in its place")
         if prev is not None and record["prev"] != prev:
             raise VerificationError(f"{where} does not follow the record before it")
-        value = self._value(record, place) if values else msgspec.UNSET
+        value = msgspec.UNSET if look is None else look(record, place)
         return Entry(seq, place.log_index, record, value, _core.record_hash(data), data=data)
 
-    def _value(self, record: dict[str, Any], place: Place) -> Any:
+    def _block(self, record: dict[str, Any], place: Place) -> Any:
+        """The CID and the bytes of a record's payload."""
         cid = record["payload"]
         if cid is None:
             return msgspec.UNSET
         at = place.payload
-        data = self.block(cid) if at is None else self._checked_block(cid, at)
+        return bytes(cid), self.block(cid) if at is None else self._checked_block(cid, at)
+
+    def _value(self, record: dict[str, Any], place: Place) -> Any:
+        block = self._block(record, place)
+        if block is msgspec.UNSET:
+            return msgspec.UNSET
+        cid, data = record["payload"], block[1]
         if cid.codec == "raw" and data.startswith(_SEALED):
             unsealed = self._unsealed(record, data)
             if isinstance(unsealed, model.Withheld):
@@ -260,7 +281,7 @@ class History:
         if self._unsealer is None:
             return model.Withheld.SEALED
         try:
-            key = self._unsealer.key(_core.sealed_with(block))
+            key = self._unsealer.key_of(record["chain"], _core.sealed_with(block))
         except ErasedError:
             return model.Withheld.ERASED
         except UnavailableError:

@@ -12,6 +12,9 @@ from typing import Annotated
 import typer
 
 from qflow.cli._app_audit import audit_app
+from qflow.cli._app_checkpoint import checkpoint_app
+from qflow.cli._app_keys import keys_app
+from qflow.cli._app_state import state_app
 from qflow.cli._app_witness import witness_app
 from qflow.cli._command import Home, Json, command
 from qflow.cli._exit import CODES, INTERRUPTED, USAGE, report
@@ -34,6 +37,9 @@ config_app = typer.Typer(help="The settings.", no_args_is_help=True)
 for name, group in (
     ("schedule", schedule_app),
     ("audit", audit_app),
+    ("checkpoint", checkpoint_app),
+    ("state", state_app),
+    ("keys", keys_app),
     ("witness", witness_app),
     ("index", index_app),
     ("config", config_app),

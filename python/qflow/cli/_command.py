@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from qflow import diagnostics
 from qflow.cli._exit import OK, report
 from qflow.cli._session import Session
 
@@ -64,7 +65,17 @@ def _declare(run: Callable[..., None], declared: inspect.Signature, text: str | 
     run.__doc__ = text
 
 
+def _typed(question: str) -> str | None:
+    """A secret from the terminal; None when there is none."""
+    if not sys.stdin.isatty():
+        return None
+    import getpass
+
+    return getpass.getpass(question, stream=sys.stderr)
+
+
 def _guarded(function: Callable[..., int | None], session: Session, options: dict[str, Any]) -> int:
+    diagnostics.ask_with(_typed)
     try:
         with redirect_stdout(sys.stderr):
             code = function(session, **options) or OK

@@ -7,7 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from qflow.cli import _doctor_files, _doctor_machine, _doctor_witnesses
+from qflow.cli import (
+    _doctor_files,
+    _doctor_machine,
+    _doctor_states,
+    _doctor_storage,
+    _doctor_witnesses,
+)
 from qflow.cli._exit import FAILED, OK, cause_of
 from qflow.cli._finding import FAIL, Check, Finding
 from qflow.cli._output import STYLES, plural
@@ -25,6 +31,8 @@ CHECKS: Final[tuple[tuple[str, Check], ...]] = (
     ("node", _doctor_files.node),
     ("log", _doctor_files.log),
     ("index", _doctor_files.index),
+    ("states", _doctor_states.states),
+    ("storage", _doctor_storage.storage),
     ("witnesses", _doctor_witnesses.witnesses),
     ("witness", _doctor_witnesses.witness),
     ("disk", _doctor_machine.disk),

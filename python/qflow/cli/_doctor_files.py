@@ -55,7 +55,9 @@ def keys(session: Session, _: list[Path]) -> Finding:
     if not keyring.exists:
         return Finding("keys", GOOD, "none yet")
     try:
-        return Finding("keys", GOOD, f"{plural(keyring.count(), 'key')} of executions")
+        own, adopted = plural(keyring.count(), "key"), keyring.count_adopted()
+        more = f", {adopted:,} adopted" if adopted else ""
+        return Finding("keys", GOOD, f"{own} of executions{more}, epoch {keyring.subnet.epoch}")
     finally:
         keyring.close()
 

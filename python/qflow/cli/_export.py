@@ -70,7 +70,7 @@ def export(session: Session, query: Query, where: Where, way: Way, *, payloads: 
     folder = _folder(session, where, way)
     signed = way.manifest and way.out != STDOUT
     with (
-        _terminable(),
+        terminable(),
         progress_bar(session.out, "exporting") as step,
         _keyring(session, payloads) as keyring,
     ):
@@ -105,7 +105,7 @@ def _unseen(done: int, whole: int) -> None:
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
+def terminable() -> Iterator[None]:
     """SIGTERM ends the work as Ctrl-C does: what is not whole is removed."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -14,10 +14,12 @@ from qflow.engine._replay import replay
 from qflow.engine._state import FINAL, Event
 from qflow.errors import ExecutionStateError
 from qflow.node._archive import Archive
+from qflow.node._stored import open_stored
 from qflow.trust import Keyring, load_or_create_key
 
 if TYPE_CHECKING:
     from qflow.config import Config
+    from qflow.state import States
 
 
 async def record(
@@ -43,7 +45,11 @@ async def record(
         known = index.execution(execution)
         if known.status in FINAL:
             raise ExecutionStateError(f"execution {known.id} is over; it cannot be {kind}")
-        live = _restored(known, index, log, keys)
+        stored = open_stored(config, key, keys)
+        try:
+            live = _restored(known, index, log, keys, stored.states, key.did)
+        finally:
+            stored.close()
         event = Event(
             kind=kind,
             at=max(SystemClock().now_ms(), live.state.now),
@@ -51,9 +57,7 @@ async def record(
         )
         identity = Identity(node=key.did, subnet=config.subnet)
         # What the decision asks for is not done here: a node that starts asks for it again.
-        records, blocks, _ = live.decide(
-            event, identity, actor_of(os.getuid()), config.engine.snapshot_every_facts
-        )
+        records, blocks, _ = live.decide(event, identity, actor_of(os.getuid()))
         if not records:
             raise ExecutionStateError(
                 f"execution {known.id} is {known.status}; it cannot be {kind}"
@@ -61,9 +65,11 @@ async def record(
         await log.append(records, blocks)
 
 
-def _restored(known: model.Execution, index: Index, log: Log, keys: Keyring) -> Live:
+def _restored(
+    known: model.Execution, index: Index, log: Log, keys: Keyring, states: States, node: str
+) -> Live:
     history = History(index, log, keys)
-    archive = Archive(index, history, log, keys)
+    archive = Archive(index, history, log, keys, states, node=node)
     flow = Flow(_core.decode(history.block(_core.Cid(known.definition))))
     restored = replay(flow, known.id, archive.entries(known.id), archive.key(known.id))
     return Live.of(flow, known.definition, restored)

@@ -96,7 +96,7 @@ def _covered(item: Hold) -> str:
 def erase(session: Session, execution: str, *, reason: str, yes: bool) -> int:
     """Destroy the key of one execution's payloads."""
     check_texts(execution=execution, reason=reason)
-    if not yes and not _confirmed(session, f"erase what {execution} took and gave, for good?"):
+    if not yes and not confirmed(session, f"erase what {execution} took and gave, for good?"):
         return OK
 
     async def change() -> str:
@@ -130,12 +130,12 @@ def retain(
     session: Session, *, rules: Sequence[RetentionRule] | None, dry_run: bool, yes: bool
 ) -> int:
     """Apply retention rules, or say what they would do."""
-    if not dry_run and not yes and _is_asked(session):
+    if not dry_run and not yes and is_asked(session):
         would = _run(session, rules, dry_run=True, shown=False)
         if not would:
             session.out.note("nothing is due")
             return OK
-        if not _confirmed(session, " and ".join(would) + "?"):
+        if not confirmed(session, " and ".join(would) + "?"):
             return OK
     done = _run(session, rules, dry_run=dry_run, shown=True)
     if not session.out.json:
@@ -185,13 +185,13 @@ def _show(
         session.out.line("  ".join([*words, item.why]), _STYLES.get(item.what))
 
 
-def _is_asked(session: Session) -> bool:
+def is_asked(session: Session) -> bool:
     """Whether somebody is there to confirm."""
     return not session.out.json and sys.stdin.isatty() and session.out.notes.is_terminal
 
 
-def _confirmed(session: Session, question: str) -> bool:
-    if not _is_asked(session):
+def confirmed(session: Session, question: str) -> bool:
+    if not is_asked(session):
         return True
     import typer
 

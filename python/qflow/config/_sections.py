@@ -30,8 +30,6 @@ class EngineSettings(Section):
     """Attempts that run at once; those beyond it wait their turn."""
     executions_resident_max: Annotated[int, Meta(ge=1)] = 1000
     """Executions in memory; those that only wait are put away first, and come back by replay."""
-    snapshot_every_facts: Annotated[int, Meta(ge=10)] = 500
-    """After so many facts an execution is written down whole, which bounds its replay."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,9 +8,11 @@ from qflow.engine._live import Identity, Live
 from qflow.engine._load import load_flow
 from qflow.engine._replay import Entry, type_of
 from qflow.engine._schedules import Schedules
+from qflow.engine._sealed import Checkpoint
 from qflow.engine._state import Fact, Status
 
 __all__ = [
+    "Checkpoint",
     "Engine",
     "Entry",
     "Fact",

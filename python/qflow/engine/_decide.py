@@ -158,6 +158,9 @@ def _resumed(turn: Turn, event: Event) -> bool:
         return False
     turn.state.paused = False
     turn.record("resumed", meta=event.meta)
+    running = [frame for frame in turn.state.frames.values() if frame.running]
+    if any(_recover.is_guarded(turn, frame) for frame in running):
+        turn.ask("checkpoint")
     turn.commands.extend(_recover.standing(turn.state))
     return True
 
@@ -185,6 +188,8 @@ def _recovered(turn: Turn, event: Event) -> bool:
         if frame.id not in state.frames:
             continue
         if frame not in lost:
+            if _recover.is_guarded(turn, frame):
+                turn.ask("checkpoint")
             turn.commands.append(_recover.asked(state, frame))
         else:
             frame.running = False
@@ -300,6 +305,8 @@ def _begin(turn: Turn, frame: Frame, task: dict[str, Any]) -> None:
         frame.input = expressions.transform(section["from"], frame.raw, turn.scope(frame))
     if (timeout := turn.flow.timeout(task.get("timeout"))) is not None:
         turn.set_timer(frame, "timeout", turn.after_ms(timeout["after"], frame))
+    if turn.options(frame).get("checkpoint"):
+        turn.ask("checkpoint")
     _tasks.BEGIN[frame.kind](turn, frame, task)
 
 
@@ -332,8 +339,6 @@ def _finish(turn: Turn, frame: Frame, raw: Any, *, recorded: bool) -> None:
             turn.weigh(output, "The result")
             kept = {"payload": output}
         turn.record("step_completed", frame, **kept)
-    if turn.options(frame).get("checkpoint"):
-        turn.ask("checkpoint")
     directive = frame.data.get("then") or task.get("then") or "continue"
     _go_on(turn, frame, output, directive)
 

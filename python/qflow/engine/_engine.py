@@ -6,7 +6,8 @@ an emitted event, an answer to a caller) happens only when the facts behind it a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -14,13 +15,15 @@ import anyio
 
 from qflow import _core, model
 from qflow.clock import Clock
+from qflow.engine import _keeping
 from qflow.engine._attempts import Attempts
 from qflow.engine._flow import Flow
 from qflow.engine._ledger import Ledger, Limits
 from qflow.engine._live import Batch, Beside, Identity, Live, plain
-from qflow.engine._ports import Archive, Journal, Keys, Library, Runner
+from qflow.engine._ports import Archive, Checkpoints, Journal, Keys, Library, Runner
 from qflow.engine._recover import timers
 from qflow.engine._scope import Scope
+from qflow.engine._sealed import Checkpoint
 from qflow.engine._state import FINAL, Command, Event, Status
 from qflow.engine._timers import Due, Timers
 from qflow.engine._turn import RESULT_BYTES_MAX, unrecordable
@@ -51,6 +54,7 @@ class Engine:
         *,
         journal: Journal,
         archive: Archive,
+        checkpoints: Checkpoints,
         keys: Keys,
         runner: Runner,
         library: Library,
@@ -61,9 +65,10 @@ class Engine:
     ) -> None:
         limits = limits or Limits()
         self._library, self._clock = library, clock
-        self._ledger = Ledger(journal, archive, keys, clock, identity, limits)
+        self._ledger = Ledger(journal, archive, checkpoints, keys, clock, identity, limits)
         self._ledger.carry, self._ledger.told = self._carry_out, told
-        self._ledger.stopped = self._stop
+        self._ledger.stopped, self._ledger.closed = self._stop, self._closed
+        self._checkpoint_every_s = limits.checkpoint_every_s
         self._attempts = Attempts(runner, self._outcome, limits.attempts_in_flight_max)
         self._timers = Timers(clock, self._due, self._ledger.room)
         self._waiters: dict[str, list[Callable[[model.Execution | Exception], None]]] = {}
@@ -87,6 +92,8 @@ class Engine:
             await self._group.__aexit__(None, None, None)
             raise
         self._group.start_soon(self._timers.run)
+        if (every_s := self._checkpoint_every_s) > 0:
+            self._group.start_soon(_keeping.by_time, self._ledger, self._clock, every_s)
         self._attempts.open(self._group)
         return self
 
@@ -146,6 +153,42 @@ class Engine:
         """End an execution; attempts under way are cancelled."""
         await self._ask(execution, "aborted", actor, reason)
 
+    async def checkpoint(
+        self,
+        execution: str,
+        *,
+        actor: str,
+        label: str | None = None,
+        description: str | None = None,
+    ) -> tuple[Checkpoint, str]:
+        """Make a checkpoint of an execution as it stands; durable in the store on return, with the
+        CID of its version. Also of one that is paused or waits.
+
+        Raises ExecutionStateError when it is over or no checkpoint of it can be made, StaleError
+        when somebody else owns it.
+        """
+        _check_text(actor)
+        live = self._live(execution, "checkpointed")
+        return await _keeping.ask(
+            self._ledger, live, actor=actor, label=label, description=description
+        )
+
+    @asynccontextmanager
+    async def set_aside(self, execution: str) -> AsyncGenerator[None, None]:
+        """While the block runs, nothing is decided of an execution, here or not. Behind it, it goes
+        on from its chain as the log has it then."""
+        await self._ledger.set_aside(execution)
+        try:
+            yield
+        finally:
+            self._ledger.bring_back(execution)
+            known = self._ledger.archive.execution(execution)
+            if known is not None and known.status in FINAL:
+                for tell in self._waiters.pop(execution, ()):
+                    tell(known)
+            elif known is not None and self._ledger.failed is None:
+                self._recover_one(known)
+
     async def deliver(self, event: Mapping[str, Any], *, actor: str) -> list[str]:
         """Offer an event to all that listen. What they make of it is durable on return.
 
@@ -186,11 +229,7 @@ class Engine:
     async def _ask(self, execution: str, kind: str, actor: str, reason: str | None) -> None:
         _check_text(actor)
         _check_text(reason or "")
-        live = self._ledger.find(execution)
-        if live is None:
-            if self._ledger.archive.execution(execution) is None:
-                raise ExecutionNotFoundError(f"no execution {execution}")
-            raise ExecutionStateError(f"execution {execution} is over; it cannot be {kind}")
+        live = self._live(execution, kind)
         meta = {} if reason is None else {"reason": reason}
         batch, event = Batch(), Event(kind=kind, at=self._ledger.now(live), meta=meta)
         if not self._ledger.decide(batch, live, event, actor):
@@ -198,6 +237,14 @@ class Engine:
                 f"execution {execution} is {live.state.status}; it cannot be {kind}"
             )
         await self._ledger.durable(batch)
+
+    def _live(self, execution: str, kind: str) -> Live:
+        live = self._ledger.find(execution)
+        if live is None:
+            if self._ledger.archive.execution(execution) is None:
+                raise ExecutionNotFoundError(f"no execution {execution}")
+            raise ExecutionStateError(f"execution {execution} is over; it cannot be {kind}")
+        return live
 
     async def _wait(self, live: Live) -> model.Execution:
         event = anyio.Event()
@@ -218,6 +265,11 @@ class Engine:
             raise found[0]
         return found[0]
 
+    def _closed(self, execution: str, error: Exception) -> None:
+        """Nobody waits for an execution that stays shut."""
+        for tell in self._waiters.pop(execution, ()):
+            tell(error)
+
     def _release(self, error: Exception) -> None:
         """Nobody waits for an engine that has stopped."""
         waiting, self._waiters = self._waiters, {}
@@ -230,16 +282,21 @@ class Engine:
         """After a start: those that wait are noted, those that ran are told that they stopped."""
         unfinished = list(self._ledger.archive.unfinished())
         for known in unfinished:
-            self._ledger.listen(known.id, known.listens)
-            if known.status == Status.WAITING and known.wake_at is not None:
-                self._timers.add(Due(known.wake_at, known.id, None, WAKE))
-            elif known.status in (Status.RUNNING, Status.PAUSED):
-                live = self._ledger.reach(known.id)
-                if live is not None:
-                    self._ledger.post(live, "recovered")
+            self._recover_one(known)
         for known in unfinished:
             if known.parent is not None and not self._is_awaited(known.parent):
                 self._abort(known.id)
+
+    def _recover_one(self, known: model.Execution) -> None:
+        self._ledger.listening.note(known.id, known.listens)
+        if known.seq != known.checkpoint:
+            self._ledger.changed.add(known.id, known.updated_at)
+        if known.status == Status.WAITING and known.wake_at is not None:
+            self._timers.add(Due(known.wake_at, known.id, None, WAKE))
+        elif known.status in (Status.RUNNING, Status.PAUSED):
+            live = self._ledger.reach(known.id)
+            if live is not None:
+                self._ledger.post(live, "recovered")
 
     def _is_awaited(self, parent: str) -> bool:
         """Whether a subflow's parent still waits: the node may have died before it said so."""
@@ -350,7 +407,7 @@ class Engine:
     def _offer(self, batch: Batch, event: dict[str, Any], actor: str) -> tuple[list[str], Batch]:
         """Who took it, and the batch that is still to be submitted."""
         taken: list[str] = []
-        for execution in self._ledger.listeners(str(event.get("type"))):
+        for execution in self._ledger.listening.takers(str(event.get("type"))):
             live = self._ledger.reach(execution)
             if live is None:
                 continue
@@ -411,7 +468,7 @@ class Engine:
     def _finished(self, live: Live) -> None:
         view = live.view()
         self._ledger.lives.drop(live.id)
-        self._ledger.listen(live.id, ())
+        self._ledger.listening.note(live.id, ())
         self._timers.keep(live.id)
         for tell in self._waiters.pop(live.id, ()):
             tell(view)

@@ -19,10 +19,12 @@ from qflow import _core, model
 from qflow.clock import Clock
 from qflow.diagnostics import logger
 from qflow.engine._flow import Flow
-from qflow.engine._live import Batch, Identity, Live, Residents
-from qflow.engine._ports import Archive, Journal, Keys
+from qflow.engine._listening import Listening
+from qflow.engine._live import Batch, Changed, Decided, Identity, Live, Residents, Told
+from qflow.engine._ports import Archive, Checkpoints, Journal, Keys
 from qflow.engine._recover import timers
 from qflow.engine._replay import replay
+from qflow.engine._sealed import FACTS, STEP, Asked, Checkpoint
 from qflow.engine._state import FINAL, Command, Event, State
 from qflow.errors import (
     BusyError,
@@ -30,6 +32,7 @@ from qflow.errors import (
     PoisonedError,
     QflowError,
     ReplayError,
+    StaleError,
     UnavailableError,
 )
 
@@ -47,8 +50,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """More wait in order."""
     executions_resident_max: int = 1000
     """Those that only wait leave memory; busy ones stay."""
-    snapshot_every: int = 500
-    """Records between two checkpoints of an execution: a replay is no longer than this."""
+    checkpoint_every_facts: int = 500
+    """Records between two checkpoints of an execution: a replay is about as long as this."""
+    checkpoint_every_s: float = 60.0
+    """An execution with facts since its last checkpoint gets one after so long; 0: never so."""
 
 
 class Ledger:
@@ -58,6 +63,7 @@ class Ledger:
         self,
         journal: Journal,
         archive: Archive,
+        checkpoints: Checkpoints,
         keys: Keys,
         clock: Clock,
         identity: Identity,
@@ -70,30 +76,37 @@ class Ledger:
         self.told: Callable[[Live, Sequence[bytes]], None] | None = None
         """Hears of durable records."""
         self.stopped: Callable[[Exception], None] = lambda error: None
-        """Called once, when the log fails."""
+        """Called once, when the log or the store of states fails."""
+        self.closed: Callable[[str, Exception], None] = lambda execution, error: None
+        """Called when an execution stays shut."""
+        self.changed, self.listening = Changed(), Listening()
+        self._checkpoints = checkpoints
         self._journal, self._clock, self._identity = journal, clock, identity
         self._keys = keys
-        self._snapshot_every = limits.snapshot_every
+        self._every_facts = limits.checkpoint_every_facts
         self._held: deque[tuple[Batch, Then | None]] = deque()
-        self._in_flight = 0
+        self._in_flight = self._submitted = self._settled = 0
         self._moved = anyio.Event()
-        self._listening: dict[str, dict[str, None]] = {}
-        self._heard: dict[str, tuple[str, ...]] = {}
         self._flows: dict[str, Flow] = {}
         self._stored: set[str] = set()
         self._broken: dict[str, str] = {}
-        self._shut: dict[str, None] = {}
+        self._shut: dict[str, Exception] = {}
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the store of states takes a checkpoint that nobody waits for."""
+        return self._checkpoints.has_room
 
     # -- deciding --------------------------------------------------------------------------
 
     def now(self, live: Live) -> int:
         """Never before the execution's last event: a clock set back does not reorder a chain."""
-        return max(self._clock.now_ms(), live.state.now)
+        return max(self._clock.now_ms(), live.state.now, live.at)
 
     def decide(self, batch: Batch, live: Live, event: Event, actor: str | None = None) -> bool:
         """Apply an event and add its facts to a batch. False: it did not matter, or its execution
         cannot go on and ends by itself."""
-        if live.id in self._broken:
+        if live.id in self._broken or live.id in self._shut:
             return False
         try:
             return self._decide(batch, live, event, actor)
@@ -107,16 +120,53 @@ class Ledger:
         """When this raises, the state in memory is past what can be recorded: drop it."""
         if self.failed is not None:
             raise PoisonedError("the node has stopped; nothing more is decided") from self.failed
-        records, blocks, commands = live.decide(
-            event, self._identity, actor or self._identity.node, self._snapshot_every
-        )
+        records, blocks, commands = live.decide(event, self._identity, actor or self._identity.node)
         if not records:
             return False
         batch.add(records, blocks)
-        batch.after.append((live, records, commands))
+        asked = live.due(commands, self._every_facts)
+        made = Decided(live, records, [item for item in commands if item.kind != "checkpoint"])
+        batch.after.append(made)
         live.pending += 1
-        self.listen(live.id, live.listens)
+        if asked is not None:
+            self._checkpoint(batch, made, asked, event.at)
+        self.changed.note(live, event.at)
+        self.listening.note(live.id, live.listens)
         return True
+
+    def _checkpoint(self, batch: Batch, made: Decided, asked: Asked, at: int) -> None:
+        """Put a checkpoint behind a decision. Without room for one that nobody waits for, it comes
+        behind a later decision; a state that is too large goes without."""
+        if asked.why == FACTS and not self.has_room:
+            return
+        live = made.live
+        try:
+            records, made.checkpoint = live.checkpoint(
+                asked, at, self._identity, self._identity.node
+            )
+        except ValueError as error:
+            live.since -= self._every_facts if asked.why == FACTS else 0
+            _log.warning("no checkpoint is made", execution=live.id, error=str(error))
+            return
+        batch.add(records, [])
+        made.records = [*made.records, *records]
+
+    def checkpoint(
+        self, live: Live, asked: Asked, actor: str | None = None, told: Told | None = None
+    ) -> tuple[Batch, Checkpoint]:
+        """A batch with a checkpoint of an execution as it stands, to be submitted. Raises
+        ValueError for one that cannot be made; then nothing was changed."""
+        if self.failed is not None:
+            raise PoisonedError("the node has stopped; nothing more is decided") from self.failed
+        if live.id in self._broken:
+            raise ValueError("it cannot go on, and ends by itself")
+        batch, at = Batch(), self.now(live)
+        records, made = live.checkpoint(asked, at, self._identity, actor or self._identity.node)
+        batch.add(records, [])
+        batch.after.append(Decided(live, records, checkpoint=made, told=told))
+        live.pending += 1
+        self.changed.note(live, at)
+        return batch, made
 
     def post(self, live: Live, kind: str, frame: int = 0, value: Any = None) -> None:
         """Apply one event and send its facts on their way."""
@@ -128,6 +178,7 @@ class Ledger:
     def submit(self, batch: Batch, then: Then | None = None) -> None:
         """Hand a batch to the log. `then` is called when it is durable, or is not."""
         self._held.append((batch, then))
+        self._submitted += 1
         self._hand_over()
 
     async def room(self) -> None:
@@ -171,6 +222,7 @@ class Ledger:
         self, batch: Batch, then: Then | None, _: int | None, error: Exception | None
     ) -> None:
         self._in_flight -= 1
+        self._settled += 1
         if error is not None:
             self._fail(error)
         else:
@@ -199,14 +251,53 @@ class Ledger:
 
         Until then the execution stays in memory: what is carried out may bring in others.
         """
-        for live, records, commands in batch.after:
-            self._tell(live, records)
-            for command in commands:
-                if self.failed is None:
-                    self._carry(live, command)
-            live.pending -= 1
-            if live.pending == 0 and live.id in self._broken and self.failed is None:
-                self._mend(live)
+        for made in batch.after:
+            self._tell(made.live, made.records)
+            checkpoint = made.checkpoint
+            if checkpoint is None or not checkpoint.is_urgent:
+                self._go_on(made)
+            if checkpoint is not None:
+                self._checkpoints.keep(checkpoint, partial(self._kept, made, checkpoint))
+
+    def _go_on(self, made: Decided) -> None:
+        live = made.live
+        for command in made.commands:
+            if self.failed is None:
+                self._carry(live, command)
+        live.pending -= 1
+        if live.pending == 0 and live.id in self._broken and self.failed is None:
+            self._mend(live)
+
+    def _kept(
+        self,
+        made: Decided,
+        checkpoint: Checkpoint,
+        version: str | None,
+        error: Exception | None,
+    ) -> None:
+        """A checkpoint is durable, or is not. What waited for it is done, or never is."""
+        if error is not None:
+            self._not_kept(made, checkpoint, error)
+        if checkpoint.is_urgent:
+            self._go_on(made)
+        if made.told is not None:
+            made.told(version, error)
+
+    def _not_kept(self, made: Decided, checkpoint: Checkpoint, error: Exception) -> None:
+        """Nothing is lost, as the log has all of it; but what a flow wanted kept before a step, it
+        wanted kept. So the step is not begun, and the execution waits for the next start."""
+        if isinstance(error, PoisonedError):
+            self._fail(error, "the store of states failed")
+        elif isinstance(error, StaleError) or checkpoint.asked.why == STEP:
+            made.commands = ()
+            self._close(checkpoint.execution, error)
+        else:
+            _log.error(
+                "a checkpoint was not kept",
+                execution=checkpoint.execution,
+                seq=checkpoint.seq,
+                **_why(error),
+            )
 
     def _tell(self, live: Live, records: Sequence[bytes]) -> None:
         try:
@@ -222,11 +313,11 @@ class Ledger:
             if self.failed is None:
                 self._give_up(live, error)
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: Exception, what: str = "the log failed") -> None:
         """Nothing more is decided, and what the log did not take is not durable."""
         if self.failed is None:
             self.failed = error
-            _log.error("the log failed; nothing more is decided", error=str(error))
+            _log.error(f"{what}; nothing more is decided", error=str(error))
             self.stopped(error)
         held, self._held = self._held, deque()
         for _, then in held:
@@ -256,29 +347,6 @@ class Ledger:
             self._close(live.id, error)
         else:
             self.submit(batch)
-
-    # -- listening -------------------------------------------------------------------------
-
-    def listen(self, execution: str, kinds: tuple[str, ...]) -> None:
-        """Note which event types an execution waits for now."""
-        before = self._heard.get(execution, ())
-        if kinds == before:
-            return
-        for kind in before:
-            known = self._listening[kind]
-            known.pop(execution, None)
-            if not known:
-                del self._listening[kind]
-        for kind in kinds:
-            self._listening.setdefault(kind, {})[execution] = None
-        if kinds:
-            self._heard[execution] = kinds
-        else:
-            del self._heard[execution]
-
-    def listeners(self, kind: str) -> list[str]:
-        """The executions that may want an event of this type."""
-        return list(self._listening.get(kind, {}) | self._listening.get("*", {}))
 
     # -- creating and loading --------------------------------------------------------------
 
@@ -345,7 +413,10 @@ class Ledger:
         self._flows[definition] = flow
 
     def find(self, execution: str) -> Live | None:
-        """An execution that is not over, brought into memory. Raises when its chain is not good."""
+        """An execution that is not over, brought into memory. Raises when its chain is not good, or
+        it stays shut for another reason."""
+        if (error := self._shut.get(execution)) is not None:
+            raise error.with_traceback(None)
         live = self.lives.get(execution)
         return live if live is not None else self._load(execution)
 
@@ -361,8 +432,23 @@ class Ledger:
 
     def _close(self, execution: str, error: Exception) -> None:
         self.lives.drop(execution)
-        self._shut[execution] = None
+        self._shut[execution] = error
         _log.error("an execution stays shut", execution=execution, **_why(error))
+        self.closed(execution, error)
+
+    async def set_aside(self, execution: str) -> None:
+        """Decide nothing more of an execution; on return all that was decided is durable."""
+        self._shut[execution] = ExecutionStateError(f"{execution} is being restored")
+        before = self._submitted
+        while self._settled < before and self.failed is None:
+            await self._moved.wait()
+        if self.failed is not None:
+            raise PoisonedError("the node has stopped") from self.failed
+        self.lives.drop(execution)
+
+    def bring_back(self, execution: str) -> None:
+        """Its chain is to be read again."""
+        self._shut.pop(execution, None)
 
     def view(self, execution: str) -> model.Execution | None:
         """As far as it has come in memory, or else in the log."""
@@ -381,7 +467,7 @@ class Ledger:
             replay(flow, execution, self.archive.entries(execution), key),
         )
         live.note_listens()
-        self.listen(execution, live.listens)
+        self.listening.note(execution, live.listens)
         self.lives.put(live)
         for command in timers(live.state):
             self.carry(live, command)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -10,10 +10,13 @@ import msgspec
 from qflow import _core, model
 from qflow.engine._decide import decide
 from qflow.engine._flow import Flow
-from qflow.engine._replay import Restored, checkpoint, rows
+from qflow.engine._replay import Restored, rows
+from qflow.engine._sealed import FACTS, STEP, Asked, Checkpoint, seal
 from qflow.engine._state import FINAL, Command, Event, Fact, State, Status
 
 Blocks = list[tuple[bytes, bytes]]
+Told = Callable[[str | None, Exception | None], None]
+"""Hears the CID of a version that is durable, or why there is none."""
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -22,6 +25,7 @@ class Identity(msgspec.Struct, frozen=True):
     node: str
     subnet: str
     epoch: int = 0
+    """Of the node's own chain, and of executions that begin here."""
 
 
 class Beside(Protocol):
@@ -36,15 +40,24 @@ class Beside(Protocol):
         ...
 
 
+class Decided(msgspec.Struct):
+    """What one execution has among the records of a batch, and what follows when it is durable."""
+
+    live: Live
+    records: Sequence[bytes]
+    commands: Sequence[Command] = ()
+    checkpoint: Checkpoint | None = None
+    told: Told | None = None
+    """Hears that the checkpoint is kept, or why not."""
+
+
 class Batch(msgspec.Struct):
     """Records of one or more executions that become durable together, and what follows then."""
 
     records: list[bytes] = msgspec.field(default_factory=list)
     blocks: dict[bytes, bytes] = msgspec.field(default_factory=dict)
     """By CID: what is there already, as the flow of many, is stored once."""
-    after: list[tuple[Live, Sequence[bytes], Sequence[Command]]] = msgspec.field(
-        default_factory=list
-    )
+    after: list[Decided] = msgspec.field(default_factory=list)
     beside: Beside | None = None
     size_bytes: int = 0
 
@@ -61,16 +74,19 @@ class Live:
     """One execution in memory, ahead of the log by what is on its way there."""
 
     __slots__ = (
+        "at",
         "chain",
         "definition",
+        "epoch",
         "flow",
         "id",
         "key",
         "listens",
+        "node",
         "pending",
         "prev",
         "seq",
-        "since_snapshot",
+        "since",
         "state",
     )
 
@@ -82,7 +98,11 @@ class Live:
         """What its payloads are sealed with; None for one that began before they were."""
         self.id = state.id
         self.chain = model.id_bytes(state.id)
-        self.seq, self.prev, self.since_snapshot = -1, bytes(32), 0
+        self.seq, self.prev, self.at = -1, bytes(32), 0
+        self.node, self.epoch = "", 0
+        """Whose its last record is, and in which epoch."""
+        self.since = 0
+        """Records since the last checkpoint."""
         self.pending = 0
         self.listens: tuple[str, ...] = ()
 
@@ -90,8 +110,9 @@ class Live:
     def of(cls, flow: Flow, definition: str, restored: Restored) -> Live:
         """An execution as a replay left it."""
         live = cls(flow, definition, restored.state, restored.key)
-        live.seq, live.prev = restored.seq, restored.prev
-        live.since_snapshot = restored.since_snapshot
+        live.seq, live.prev, live.at = restored.seq, restored.prev, restored.at
+        live.node, live.epoch = restored.node, restored.epoch
+        live.since = restored.since
         return live
 
     @property
@@ -100,7 +121,7 @@ class Live:
         return self.pending == 0 and self.state.status in (Status.WAITING, Status.PAUSED)
 
     def decide(
-        self, event: Event, identity: Identity, actor: str, snapshot_every: int
+        self, event: Event, identity: Identity, actor: str
     ) -> tuple[list[bytes], Blocks, list[Command]]:
         """Apply an event: its records, encoded and chained. No records: nothing happened.
 
@@ -110,17 +131,44 @@ class Live:
         if not decision.facts:
             return [], [], []
         records, blocks = self._encode(decision.facts, event.at, identity, actor)
-        asked = [command for command in decision.commands if command.kind == "checkpoint"]
-        is_due = asked or self.since_snapshot >= snapshot_every
-        if is_due and self.state.status not in FINAL:
-            more, more_blocks = self._snapshot(event.at, identity, snapshot_every)
-            records, blocks = records + more, blocks + more_blocks
         self.note_listens()
-        return records, blocks, [item for item in decision.commands if item not in asked]
+        return records, blocks, decision.commands
+
+    def due(self, commands: Sequence[Command], every_facts: int) -> Asked | None:
+        """The checkpoint that is to follow a decision, by what the decision asks for."""
+        if self.key is None or self.state.status in FINAL:
+            return None
+        if any(command.kind == "checkpoint" for command in commands):
+            return Asked(why=STEP)
+        return Asked(why=FACTS) if self.since >= every_facts else None
+
+    def checkpoint(
+        self, asked: Asked, at: int, identity: Identity, actor: str
+    ) -> tuple[list[bytes], Checkpoint]:
+        """The next record is a checkpoint. Raises ValueError for a state, label or description
+        that is too large; then nothing was changed."""
+        if self.key is None:
+            raise ValueError("it began before payloads were sealed, and has no key")
+        fact, blocks = seal(self.state, asked.meta(), self.key, identity.subnet, self.chain)
+        records, _ = self._encode([fact], at, identity, actor)
+        self.since = 0
+        return records, Checkpoint(
+            execution=self.id,
+            seq=self.seq,
+            state=fact.meta["state"],
+            definition=self.definition,
+            status=self.state.status,
+            key=self.key,
+            blocks=blocks,
+            asked=asked,
+            meta=fact.meta,
+            size_bytes=sum(len(data) for _, data in blocks),
+        )
 
     def _encode(
         self, facts: Sequence[Fact], at: int, identity: Identity, actor: str
     ) -> tuple[list[bytes], Blocks]:
+        epoch = self._epoch(identity)
         records, blocks, prev = _core.encode_records(
             self.chain,
             self.seq + 1,
@@ -130,25 +178,20 @@ class Live:
             actor,
             identity.node,
             identity.subnet,
-            identity.epoch,
+            epoch,
             rows(facts),
             self.key,
         )
-        self.seq, self.prev = self.seq + len(records), prev
-        self.since_snapshot += len(records)
+        self.seq, self.prev, self.at = self.seq + len(records), prev, at
+        self.node, self.epoch = identity.node, epoch
+        self.since += len(records)
         return records, blocks
 
-    def _snapshot(
-        self, at: int, identity: Identity, snapshot_every: int
-    ) -> tuple[list[bytes], Blocks]:
-        """A checkpoint bounds the next replay. A state too large for a block goes without one."""
-        try:
-            made = self._encode([checkpoint(self.state)], at, identity, identity.node)
-        except ValueError:
-            self.since_snapshot -= snapshot_every
-            return [], []
-        self.since_snapshot = 0
-        return made
+    def _epoch(self, identity: Identity) -> int:
+        """Who goes on with what another node wrote begins an epoch, which fences that node."""
+        if not self.node:
+            return identity.epoch
+        return self.epoch if self.node == identity.node else self.epoch + 1
 
     def note_listens(self) -> None:
         """Find the types of the events that the execution waits for."""
@@ -176,6 +219,38 @@ class Live:
             output=state.output,
             problem=state.problem,
         )
+
+
+class Changed:
+    """Executions with facts since their last checkpoint, by the time of the first of these."""
+
+    def __init__(self) -> None:
+        self._since: dict[str, int] = {}
+
+    def note(self, live: Live, at: int) -> None:
+        """An execution stands where its records say."""
+        if live.since and live.key is not None and live.state.status not in FINAL:
+            self._since.setdefault(live.id, at)
+        else:
+            self._since.pop(live.id, None)
+
+    def add(self, execution: str, at: int) -> None:
+        """One that is not in memory."""
+        self._since.setdefault(execution, at)
+
+    @property
+    def first(self) -> int | None:
+        """The time of the one that has waited longest."""
+        return next(iter(self._since.values()), None)
+
+    def take(self, before: int) -> str | None:
+        """Forget the one that has waited longest, if its time is not after `before`."""
+        for execution, since in self._since.items():
+            if since > before:
+                break
+            del self._since[execution]
+            return execution
+        return None
 
 
 _SHARE: Final = 10

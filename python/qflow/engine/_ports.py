@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from qflow import _core, model
 from qflow.engine._flow import Flow
 from qflow.engine._replay import Entry
+from qflow.engine._sealed import Checkpoint
 
 
 class Journal(Protocol):
@@ -34,7 +35,9 @@ class Archive(Protocol):
         ...
 
     def entries(self, execution: str) -> Iterator[Entry]:
-        """Its records from the newest checkpoint on, or all of them."""
+        """Its records from the newest checkpoint on whose state is good, or all of them.
+
+        In the first, if it is a checkpoint, the state that it names stands as its payload."""
         ...
 
     def key(self, execution: str) -> _core.SealingKey | None:
@@ -53,6 +56,27 @@ class Archive(Protocol):
 
     def unfinished(self) -> Iterator[model.Execution]:
         """Every execution that is not over."""
+        ...
+
+
+class Checkpoints(Protocol):
+    """The store of states."""
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it can take one that nobody waits for. Those that somebody waits for are always
+        taken."""
+        ...
+
+    def keep(
+        self, checkpoint: Checkpoint, done: Callable[[str | None, Exception | None], None]
+    ) -> None:
+        """Take a checkpoint whose record is durable. Never waits, never raises.
+
+        `done` comes later, from the event loop: with the CID of the version once that is durable,
+        or with an error. StaleError: somebody else owns the execution now. PoisonedError: the store
+        failed, and takes nothing more. Others are of this checkpoint alone. One that nobody waits
+        for may be left out for a newer one of the same execution, and hears of that one's end."""
         ...
 
 

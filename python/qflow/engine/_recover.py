@@ -176,6 +176,16 @@ def asked(state: State, frame: Frame) -> Command:
     return Command(kind="attempt", frame=frame.id)
 
 
+def is_guarded(turn: Turn, frame: Frame) -> bool:
+    """Whether the flow asks for a checkpoint before a step, or before one that it is part of.
+
+    What is asked again after a pause or a crash has to find that checkpoint kept: the node may have
+    died between its record and its store.
+    """
+    above = (at for at in (frame, *turn.above(frame)) if at.kind != "list")
+    return any(turn.options(at).get("checkpoint") for at in above)
+
+
 def standing(state: State) -> list[Command]:
     """Everything that the world has to be asked for an execution that goes on."""
     commands = timers(state)

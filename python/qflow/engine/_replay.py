@@ -15,7 +15,8 @@ import msgspec
 from qflow import _core
 from qflow.engine._decide import INPUTS, decide
 from qflow.engine._flow import Flow
-from qflow.engine._snapshot import freeze, thaw
+from qflow.engine._sealed import inline, seal
+from qflow.engine._snapshot import thaw
 from qflow.engine._state import Event, Fact, State
 from qflow.errors import ReplayError
 
@@ -41,7 +42,14 @@ class Restored(msgspec.Struct, kw_only=True):
     """The number of its last record."""
     prev: bytes
     """The hash of its last record."""
-    since_snapshot: int
+    since: int
+    """Records since the last checkpoint."""
+    at: int = 0
+    """The time of its last record."""
+    node: str = ""
+    """Who wrote its last record."""
+    epoch: int = 0
+    """The epoch of its last record."""
     key: _core.SealingKey | None
     """What its payloads are sealed with."""
 
@@ -78,8 +86,9 @@ def rows(facts: Iterable[Fact]) -> list[Row]:
 def replay(
     flow: Flow, execution: str, entries: Iterable[Entry], key: _core.SealingKey | None
 ) -> Restored:
-    """The state behind the last entry. `entries` begin at seq 0 or at a checkpoint, their payloads
-    unsealed; `key` seals again what is compared, to the same bytes.
+    """The state behind the last entry. `entries` begin at seq 0, or at a checkpoint whose payload
+    is then the state as `freeze` made it; payloads are unsealed. `key` seals again what is
+    compared, to the same bytes.
 
     Raises ReplayError when the chain does not follow from the decisions.
     """
@@ -89,15 +98,12 @@ def replay(
         raise ReplayError(f"execution {execution} has no records")
     if kind_of(first.record["type"]) == "checkpoint":
         restored = Restored(
-            state=thaw(first.payload),
-            seq=first.seq,
-            prev=first.hash,
-            since_snapshot=0,
-            key=key,
+            state=thaw(first.payload), seq=first.seq, prev=first.hash, since=0, key=key
         )
+        _note(restored, first)
     elif first.seq == 0:
         state = State(id=execution, flow=flow.key, parent=first.record["meta"].get("parent"))
-        restored = Restored(state=state, seq=-1, prev=GENESIS, since_snapshot=0, key=key)
+        restored = Restored(state=state, seq=-1, prev=GENESIS, since=0, key=key)
         _step(flow, restored, first, ahead)
     else:
         raise ReplayError(f"the chain of {execution} begins at record {first.seq}")
@@ -122,8 +128,8 @@ def _step(flow: Flow, restored: Restored, entry: Entry, ahead: Iterator[Entry]) 
     """Apply one event and check every record that its decision makes."""
     kind = kind_of(entry.record["type"])
     if kind == "checkpoint":
-        facts = [checkpoint(restored.state)]
-        restored.since_snapshot = -1
+        facts = [_checkpoint(restored, entry)]
+        restored.since = -1
     elif kind in INPUTS:
         facts = decide(flow, restored.state, event_of(entry)).facts
     else:
@@ -135,11 +141,20 @@ def _step(flow: Flow, restored: Restored, entry: Entry, ahead: Iterator[Entry]) 
         raise ReplayError(f"record {entry.seq} ({kind}) changes nothing, and would not be made")
 
 
-def checkpoint(state: State) -> Fact:
-    """The fact that holds the state itself."""
-    frozen = freeze(state)
-    meta = {"frames": len(state.frames), "size": len(_core.encode(frozen))}
-    return Fact(kind="checkpoint", payload=frozen, meta=meta)
+def _checkpoint(restored: Restored, entry: Entry) -> Fact:
+    """What the record of a checkpoint says, made again from the state."""
+    record = entry.record
+    if record["payload"] is not None:
+        return inline(restored.state)
+    if restored.key is None:
+        raise ReplayError(f"record {entry.seq} is a checkpoint of an execution without a key")
+    try:
+        made, _ = seal(
+            restored.state, record["meta"], restored.key, record["subnet"], record["chain"]
+        )
+    except ValueError as error:
+        raise ReplayError(f"record {entry.seq}: no checkpoint can be made here: {error}") from None
+    return made
 
 
 def _compare(restored: Restored, fact: Fact, found: Entry | None) -> None:
@@ -166,4 +181,10 @@ def _compare(restored: Restored, fact: Fact, found: Entry | None) -> None:
             f"the decision gives {type_of(fact.kind)} of {fact.step}"
         )
     restored.seq, restored.prev = seq, found.hash
-    restored.since_snapshot += 1
+    restored.since += 1
+    _note(restored, found)
+
+
+def _note(restored: Restored, entry: Entry) -> None:
+    record = entry.record
+    restored.at, restored.node, restored.epoch = record["at"], record["node"], record["epoch"]

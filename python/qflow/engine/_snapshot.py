@@ -59,8 +59,7 @@ def freeze(state: State) -> dict[str, Any]:
 
 def thaw(made: Mapping[str, Any]) -> State:
     """The state that `freeze` was given. Raises ReplayError for another version."""
-    if made.get("v") != VERSION:
-        raise ReplayError(f"a snapshot of version {made.get('v')!r}; this release reads {VERSION}")
+    check_form(made)
     table = made["table"]
 
     def get(item: Any) -> Any:
@@ -81,6 +80,13 @@ def thaw(made: Mapping[str, Any]) -> State:
         state.frames[frame.id] = frame
     state.agenda = [(operation, frame, get(value)) for operation, frame, value in made["agenda"]]
     return state
+
+
+def check_form(made: Any) -> None:
+    """Raise ReplayError for what this release does not read."""
+    version = made.get("v") if isinstance(made, Mapping) else None
+    if version != VERSION:
+        raise ReplayError(f"a snapshot of version {version!r}; this release reads {VERSION}")
 
 
 def _freeze_frame(frame: Frame, table: _Table) -> dict[str, Any]:

@@ -4,18 +4,25 @@ while none runs."""
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import anyio
 import msgspec
 
-from qflow import model
+from qflow import _core, model
 from qflow.audit import History, Index, Log
-from qflow.audit._erasures import ERASED, apply_erasures, pages
-from qflow.audit._own import OwnChain, Row, own_chain
+from qflow.audit._erasures import (
+    ERASED,
+    Erasure,
+    apply_erasures,
+    erasure_of,
+    pages,
+    shred,
+)
+from qflow.audit._own import OwnChain, Row
 from qflow.audit._result import key_number
 from qflow.audit._retention import (
     HELD,
@@ -29,10 +36,9 @@ from qflow.audit._retention import (
     describe,
     judge,
 )
-from qflow.clock import Clock, SystemClock
+from qflow.clock import Clock
 from qflow.config import RetentionRule, can_name_flows
 from qflow.diagnostics import logger
-from qflow.engine import Identity
 from qflow.engine._replay import type_of
 from qflow.engine._state import FINAL
 from qflow.errors import (
@@ -43,8 +49,10 @@ from qflow.errors import (
     PoisonedError,
     QflowError,
 )
+from qflow.node._files import open_files
 from qflow.node._pruning import Pruner, Stored
-from qflow.trust import Keyring, load_or_create_key
+from qflow.node._stored import stored_beside
+from qflow.trust import Keyring
 
 if TYPE_CHECKING:
     from qflow.config import Config
@@ -65,8 +73,23 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     subject: Subject
     key: int | None
     """None: its payloads are plain, from before they were sealed."""
+    chain: bytes
     awaited: str | None
     """The execution that still waits for what this one came to."""
+
+
+class Remnants(Protocol):
+    """What is kept of executions outside the log: versions of their states, and envelopes of
+    their keys at other places. The calls come from threads, one at a time."""
+
+    def envelope(self, chain: bytes, number: int) -> bytes | None:
+        """The CID of the envelope that may be elsewhere; None when none can be."""
+        ...
+
+    def erase(self, erased: Sequence[Erasure]) -> None:
+        """Remove all of it, and note what has to be removed elsewhere. Durable on return; again is
+        no harm. Raises QflowError or OSError."""
+        ...
 
 
 class Care:
@@ -84,12 +107,14 @@ class Care:
         clock: Clock,
         rules: Sequence[RetentionRule] = (),
         stored: Stored | None = None,
+        remnants: Remnants | None = None,
     ) -> None:
         self._own, self._chain = own, chain
         self._index, self._history, self._log = index, history, log
         self._pruner = Pruner(own=own, index=index, history=history, log=log, stored=stored)
         self._scheduled: dict[str, int] = {}
         self._keys, self._clock, self._rules = keys, clock, rules
+        self._remnants = remnants
         self._holds, self._seen = Holds(), -1
         self._lock = anyio.Lock()
         """Between looking for holds and erasing, no hold comes."""
@@ -148,7 +173,7 @@ class Care:
         _check_reason(reason)
         async with self._lock:
             case = await anyio.to_thread.run_sync(self._case, self._view(execution))
-            if case.key is not None and self._keys.is_destroyed(case.key):
+            if case.key is not None and self._keys.is_destroyed_of(case.chain, case.key):
                 raise ErasedError(await anyio.to_thread.run_sync(self._already, case.view.id))
             _check_erasable(case)
             if (hold := (await self._standing()).over(case.subject)) is not None:
@@ -169,18 +194,36 @@ class Care:
         return f"{execution} was erased already"
 
     async def _destroy(self, doomed: Sequence[tuple[Case, dict[str, Any]]], actor: str) -> None:
-        rows: list[Row] = []
-        for case, why in doomed:
-            if case.key is not None and not self._keys.is_destroyed(case.key):
-                meta = {"execution": case.view.id, "key": case.key, **why}
-                rows.append((ERASED, None, None, None, meta))
-        if rows:
-            numbers = [row[4]["key"] for row in rows]
+        metas = await anyio.to_thread.run_sync(self._tombstones, doomed)
+        if metas:
+            rows: list[Row] = [(ERASED, None, None, None, meta) for meta in metas]
             # Shielded: an append happens also when its wait is cancelled, and what is on record is
             # done, as far as that is possible.
             with anyio.CancelScope(shield=True):
                 await self._own.append(rows, actor)
-                await anyio.to_thread.run_sync(self._keys.shred, numbers)
+                await anyio.to_thread.run_sync(self._carry_out, metas)
+
+    def _tombstones(self, doomed: Sequence[tuple[Case, dict[str, Any]]]) -> list[dict[str, Any]]:
+        metas = []
+        for case, why in doomed:
+            if case.key is None or self._keys.is_destroyed_of(case.chain, case.key):
+                continue
+            meta = {"execution": case.view.id, "key": case.key, **why}
+            if self._keys.is_adopted(case.chain, case.key):
+                meta["adopted"] = True
+            if self._remnants is not None and (
+                cid := self._remnants.envelope(case.chain, case.key)
+            ):
+                # Once the key is destroyed nobody can tell any more which block that is.
+                meta["envelope"] = str(_core.Cid(cid))
+            metas.append(meta)
+        return metas
+
+    def _carry_out(self, metas: Sequence[dict[str, Any]]) -> None:
+        erased = [erasure for meta in metas if (erasure := erasure_of(meta)) is not None]
+        shred(self._keys, erased)
+        if self._remnants is not None:
+            self._remnants.erase(erased)
 
     # -- retention -------------------------------------------------------------------------
 
@@ -271,7 +314,7 @@ class Care:
             if not judge(rules, Holds(), _subject(view, ""), now).erase:
                 continue
             case = self._case(view)
-            if case.key is not None and not self._keys.has(case.key):
+            if case.key is not None and not self._keys.has_of(case.chain, case.key):
                 continue
             verdict = judge(rules, holds, case.subject, now)
             rule = f"rule {verdict.rule}: {describe(rules[(verdict.rule or 1) - 1])}"
@@ -310,6 +353,7 @@ class Care:
             view=view,
             subject=_subject(view, actor),
             key=key_number(self._history, view.id),
+            chain=model.id_bytes(view.id),
             awaited=self._awaited(view),
         )
 
@@ -329,35 +373,20 @@ async def open_care(config: Config) -> AsyncIterator[Care]:
 
     Raises LockedError, CorruptError, SigningKeyError.
     """
-    key = load_or_create_key(config.home)
-    bounds, clock = config.log, SystemClock()
-    async with AsyncExitStack() as stack:
-        log = await stack.enter_async_context(
-            Log(
-                str(config.home / "log"),
-                key,
-                queue_bytes_max=bounds.queue_bytes_max,
-                segment_bytes=bounds.segment_bytes,
-            )
+    async with open_files(config) as files, stored_beside(config, files) as stored:
+        apply_erasures(
+            files.history, files.chain, files.keys, mark=True, also=stored.elsewhere.erase
         )
-        keys = Keyring(config.home, lambda: key.seed)
-        stack.callback(keys.close)
-        index = Index(config.home / "index.db")
-        stack.callback(index.close)
-        index.catch_up(log)
-        history, chain = History(index, log, keys), own_chain(key.public)
-        apply_erasures(history, chain, keys, mark=True)
-        identity = Identity(node=key.did, subnet=config.subnet)
-        own = OwnChain(log, index, history, clock, public_key=key.public, identity=identity)
         yield Care(
-            own=own,
-            chain=chain,
-            index=index,
-            history=history,
-            log=log,
-            keys=keys,
-            clock=clock,
+            own=files.own,
+            chain=files.chain,
+            index=files.index,
+            history=files.history,
+            log=files.log,
+            keys=files.keys,
+            clock=files.clock,
             rules=config.retention.rules,
+            remnants=stored.elsewhere,
         )
 
 

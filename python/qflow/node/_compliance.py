@@ -133,7 +133,8 @@ def published_head(path: Path) -> str:
 @asynccontextmanager
 async def open_compliance(config: Config) -> AsyncIterator[Compliance]:
     """The history of a home, under the lock of its log. Raises LockedError when a node runs."""
-    clock, key = SystemClock(), load_or_create_key(config.home)
+    clock = SystemClock()
+    key = load_or_create_key(config.home, passphrase=config.keys.passphrase_file)
     path = config.home / "log"
     async with Log(
         str(path),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -13,7 +14,7 @@ import anyio
 
 from qflow import _core, model
 from qflow.audit import History, Index, Log, follow
-from qflow.audit._erasures import apply_erasures
+from qflow.audit._erasures import Erased, apply_erasures
 from qflow.audit._own import CLOSED, OPENED, OwnChain, own_chain
 from qflow.audit._result import key_number, with_problem, with_result
 from qflow.clock import Clock, SystemClock
@@ -39,14 +40,20 @@ from qflow.errors import (
 from qflow.events import Bus, CloudEvent, record_event
 from qflow.node._archive import Archive
 from qflow.node._care import Care
+from qflow.node._checkpoints import Checkpoints, confirming
 from qflow.node._compliance import Compliance
+from qflow.node._ended import forget_ended
 from qflow.node._grouped import alone
+from qflow.node._key_care import KeyCare
 from qflow.node._keys import supply
 from qflow.node._library import Library
 from qflow.node._public import Public
+from qflow.node._running import make_runner
+from qflow.node._states_open import node_states
+from qflow.node._stored import open_stored
+from qflow.node._telling import Telling
 from qflow.steps import Functions, Runner
-from qflow.steps import Limits as StepLimits
-from qflow.trust import Keyring, NodeKey, Secrets, load_or_create_key
+from qflow.trust import Keyring, NodeKey, load_or_create_key
 from qflow.trust._keyring import FILE
 
 if TYPE_CHECKING:
@@ -76,7 +83,7 @@ class Node:
         self._functions = functions or Functions()
         self._home = Path(config.home)
         self._stack = AsyncExitStack()
-        self._library = Library(self._stored)
+        self._library = Library(self._flow_that_ran)
 
     async def __aenter__(self) -> Self:
         try:
@@ -105,7 +112,9 @@ class Node:
 
     async def _open(self, stack: AsyncExitStack) -> None:
         began = self._clock.now_ms()
-        self._key: NodeKey = await anyio.to_thread.run_sync(load_or_create_key, self._home)
+        self._key: NodeKey = await anyio.to_thread.run_sync(
+            partial(load_or_create_key, self._home, passphrase=self._config.keys.passphrase_file)
+        )
         self._identity = Identity(node=self._key.did, subnet=self._config.subnet)
         self._bus = Bus(
             clock=self._clock,
@@ -114,11 +123,14 @@ class Node:
         )
         await anyio.to_thread.run_sync(self._load_functions)
         await self._open_log(stack)
-        runner = await stack.enter_async_context(self._runner())
+        runner = await stack.enter_async_context(
+            make_runner(self._config, self._functions, self._clock)
+        )
         await self._own.append([(OPENED, None, None, None, {})], self._identity.node)
         stack.push_async_callback(self._close)
         group = await stack.enter_async_context(anyio.create_task_group())
         stack.callback(group.cancel_scope.cancel)
+        await stack.enter_async_context(self._checkpoints)
         self._engine = self._make_engine(runner)
         self._schedules = Schedules(self._engine, self._own, self._clock)
         await stack.enter_async_context(self._engine)
@@ -128,6 +140,9 @@ class Node:
         self._public = Public(self._config, self._key, self._clock, self._log)
         await self._public.open(stack, group)
         group.start_soon(supply, self._keyring)
+        group.start_soon(self._stored.elsewhere.outbox.run)
+        days = self._config.checkpoint.ended_days
+        group.start_soon(forget_ended, self._stored.states, self._index, self._clock, days)
         if (hours := self._config.retention.every_hours) > 0:
             group.start_soon(self.care.retain_every, hours, self._key.did)
         group.start_soon(self._own.watch_clock)
@@ -153,7 +168,7 @@ class Node:
         stack.callback(self._index.close)
         await anyio.to_thread.run_sync(self._index.catch_up, self._log)
         self._history = History(self._index, self._log, self._keyring)
-        self._archive = Archive(self._index, self._history, self._log, self._keyring)
+        await self._open_states(stack)
         self._own = OwnChain(
             self._log,
             self._index,
@@ -164,6 +179,35 @@ class Node:
         )
         await anyio.to_thread.run_sync(self._open_keys)
         self._open_keepers()
+        await self.keys.settle()
+
+    async def _open_states(self, stack: AsyncExitStack) -> None:
+        self._erased = Erased(self._history, own_chain(self._key.public))
+        telling = Telling(self._bus, self._clock, self._key.did)
+        self._stored = await anyio.to_thread.run_sync(
+            partial(
+                open_stored,
+                self._config,
+                self._key,
+                self._keyring,
+                is_erased=self._erased.__contains__,
+                clock=self._clock,
+                tell=telling.tell,
+            )
+        )
+        stack.callback(self._stored.close)
+        states = self._stored.states
+        self._archive = Archive(
+            self._index, self._history, self._log, self._keyring, states, node=self._key.did
+        )
+        self._checkpoints = Checkpoints(
+            states,
+            self._history,
+            self._clock,
+            keep=self._config.checkpoint.keep,
+            poisoned=lambda: self._stored.database.poisoned,
+            confirm=confirming(self._config, self._stored),
+        )
 
     def _open_keepers(self) -> None:
         self.care = Care(
@@ -176,8 +220,24 @@ class Node:
             clock=self._clock,
             rules=self._config.retention.rules,
             stored=self._store_again,
+            remnants=self._stored.elsewhere,
         )
         """Legal holds, erasure, retention."""
+        self.keys = KeyCare(self._keyring, self._own, did=self._key.did, subnet=self._config.subnet)
+        """Subnet keys: rotation, keys that come and go."""
+        self.keys.rotated = self._stored.elsewhere.rotated
+        self.states = node_states(
+            self._stored,
+            self._config,
+            history=self._history,
+            index=self._index,
+            log=self._log,
+            own=self._own,
+            keys=self._keyring,
+            checkpoint=self._checkpointed,
+            set_aside=self._set_aside,
+        )
+        """Checkpoints and stored states."""
         self.compliance = Compliance(
             own=self._own,
             history=self._history,
@@ -204,30 +264,17 @@ class Node:
                 " bring the file back, stop the node first",
                 file=str(self._home / FILE),
             )
-        apply_erasures(self._history, chain, self._keyring, mark=True)
+        elsewhere = self._stored.elsewhere
+        apply_erasures(self._history, chain, self._keyring, mark=True, also=elsewhere.erase)
+        self._keyring.is_erased = self._erased.__contains__
         self._keyring.refill()
 
-    def _runner(self) -> Runner:
-        http = self._config.http
-        return Runner(
-            functions=self._functions,
-            secrets=Secrets(self._home),
-            clock=self._clock,
-            limits=StepLimits(
-                connections_max=http.connections_max,
-                connect_timeout_s=http.connect_timeout_s,
-                call_timeout_s=http.call_timeout_s,
-                response_bytes_max=http.response_bytes_max,
-            ),
-            routes=http.routes,
-            proxy=http.proxy,
-        )
-
     def _make_engine(self, runner: Runner) -> Engine:
-        bounds = self._config.engine
+        bounds, checkpoints = self._config.engine, self._config.checkpoint
         return Engine(
             journal=self._log,
             archive=self._archive,
+            checkpoints=self._checkpoints,
             keys=self._keyring,
             runner=runner,
             library=self._library,
@@ -236,7 +283,8 @@ class Node:
             limits=Limits(
                 attempts_in_flight_max=bounds.attempts_in_flight_max,
                 executions_resident_max=bounds.executions_resident_max,
-                snapshot_every=bounds.snapshot_every_facts,
+                checkpoint_every_facts=checkpoints.every_facts,
+                checkpoint_every_s=checkpoints.every_s,
             ),
             told=self._told,
         )
@@ -340,6 +388,32 @@ class Node:
         """End an execution. Durable on return. Raises ExecutionStateError."""
         await self._engine.abort(self._full(execution), actor=actor, reason=reason)
 
+    async def checkpoint(
+        self,
+        execution: str,
+        *,
+        label: str | None = None,
+        description: str | None = None,
+        actor: str = "local",
+    ) -> dict[str, Any]:
+        """Make a checkpoint of an execution as it stands, to find it again by its label. Durable on
+        return; the execution goes on.
+
+        Gives execution, seq (of its record), version and state (CIDs), size (bytes of the state)
+        and frames. Raises ExecutionStateError for one that is over, StaleError when another node
+        owns it.
+        """
+        made, version = await self._engine.checkpoint(
+            self._full(execution), actor=actor, label=label, description=description
+        )
+        return made.shown(version)
+
+    async def _checkpointed(self, execution: str, **asked: Any) -> str:
+        return str((await self.checkpoint(execution, **asked))["version"])
+
+    def _set_aside(self, execution: str) -> AbstractAsyncContextManager[None]:
+        return self._engine.set_aside(execution)
+
     # -- events and schedules --------------------------------------------------------------
 
     async def emit(self, event: CloudEvent, *, actor: str = "local") -> Sequence[str]:
@@ -374,6 +448,8 @@ class Node:
             "head": self._log.head,
             "ready_ms": self._ready_ms,
             "executions": self._index.counts(),
+            "checkpoints": self._checkpoints.status(),
+            "states": self._stored.states.stats(),
             "schedules": len(self._schedules.list()),
             "functions": sorted(self._functions.names()),
             **self._public.status(),
@@ -397,7 +473,7 @@ class Node:
         except ExecutionNotFoundError:
             return None
 
-    def _stored(self, name: str) -> Flow | None:
+    def _flow_that_ran(self, name: str) -> Flow | None:
         """The flow of this name that ran last, from the log."""
         self._index.catch_up(self._log)
         found = self._index.executions(flow=name, limit=1)

@@ -6,11 +6,12 @@ import os
 import stat
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from qflow.clock import random_bytes
 
 PRIVATE: Final = 0o600
+_ZEROS: Final = 1 << 20
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -70,6 +71,87 @@ def create_whole(path: Path, content: bytes, mode: int) -> bool:
             spare.unlink()
     sync(path.parent)
     return True
+
+
+class Replacement:
+    """The next content of a file, made beside its place; `commit` exchanges the two.
+
+    Whatever is cut short, the place has the one or the other, whole. What was there is overwritten
+    before it is let go, also when that happens at the next opening (`clear_leftovers`). One process
+    at a time. Left without `commit`, nothing has changed. Raises OSError.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._spare = path, _spare(path, "new")
+        clear_leftovers(path)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        self.descriptor = os.open(self._spare, flags, PRIVATE)
+        self._done = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.descriptor)
+        if not self._done:
+            with suppress(OSError):
+                destroy(self._spare)
+
+    def commit(self) -> None:
+        """Durable on return, and the content before is gone."""
+        os.fsync(self.descriptor)
+        with suppress(FileNotFoundError):
+            os.link(self._path, _spare(self._path, "old"))
+        self._spare.replace(self._path)
+        self._done = True
+        sync(self._path.parent)
+        clear_leftovers(self._path)
+
+
+def replace_whole(path: Path, content: bytes) -> None:
+    """Give a private file another content: `Replacement`. Durable on return. Raises OSError."""
+    with Replacement(path) as new:
+        write_at(new.descriptor, content, 0)
+        new.commit()
+
+
+def clear_leftovers(path: Path) -> None:
+    """Finish what a replacement that was cut short left to do. Raises OSError."""
+    new, old = _spare(path, "new"), _spare(path, "old")
+    if new.exists():
+        destroy(new)
+    if old.exists():
+        if path.exists() and old.samefile(path):
+            old.unlink()  # It was cut between the second name and the exchange.
+        else:
+            destroy(old)
+
+
+def destroy(path: Path) -> None:
+    """Overwrite a file, wait for the disk, and remove it. Raises OSError."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        left, at = os.fstat(descriptor).st_size, 0
+        while left > 0:
+            part = min(left, _ZEROS)
+            write_at(descriptor, bytes(part), at)
+            left, at = left - part, at + part
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    path.unlink()
+    sync(path.parent)
+
+
+def write_at(descriptor: int, data: bytes, at: int) -> None:
+    """All of it, or OSError."""
+    while data:
+        written = os.pwrite(descriptor, data, at)
+        data, at = data[written:], at + written
+
+
+def _spare(path: Path, what: str) -> Path:
+    return path.with_name(f".{path.name}.{what}")
 
 
 def sync(path: Path) -> None:

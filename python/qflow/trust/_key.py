@@ -13,19 +13,31 @@ import msgspec
 
 from qflow import _core
 from qflow.clock import random_bytes
-from qflow.errors import SigningKeyError
-from qflow.trust._files import PRIVATE, create_whole, read_private
+from qflow.errors import SigningKeyError, VerificationError
+from qflow.trust._files import PRIVATE, create_whole, read_private, replace_whole
+from qflow.trust._passphrase import (
+    Cost,
+    Passphrase,
+    check_passphrase,
+    passphrase_for,
+    refused,
+    seal_under,
+    unseal_under,
+)
+from qflow.trust._signers import did_of_public
 
 SEED_BYTES: Final = 32
 KEY_FILE: Final = "node.key"
 PUBLIC_FILE: Final = "node.pub"
 _FILE_BYTES_MAX: Final = 4096
+_PROTECTED: Final = b"qflow-protected-key v1\n"
+_COST: Final = Cost()
+_opened: dict[tuple[Path, bytes], bytes] = {}
+"""The last protected key that was opened: a process asks for a passphrase once."""
 _DISTINCT_BYTES_MIN: Final = 12
 """32 bytes of chance have fewer distinct values once in 10^19 keys; a typed one often has."""
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _READ_ONLY: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
-_ED25519_MULTICODEC: Final = b"\xed\x01"
-_BASE58: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 
 
 class NodeKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,8 +55,8 @@ class NodeKey(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def did(self) -> str:
-        """The did:key: multibase base58btc of the multicodec ed25519-pub and the public half."""
-        return "did:key:z" + _base58(_ED25519_MULTICODEC + self.public)
+        """The did:key of the public half."""
+        return did_of_public(self.public)
 
     @property
     def origin(self) -> str:
@@ -60,13 +72,16 @@ class NodeKey(msgspec.Struct, frozen=True, kw_only=True):
         return f"NodeKey({self.did})"
 
 
-def load_or_create_key(home: str | os.PathLike[str]) -> NodeKey:
+def load_or_create_key(
+    home: str | os.PathLike[str], *, passphrase: Passphrase | Path | None = None
+) -> NodeKey:
     """The key in `node.key` of a home; made, durable and private, when there is none.
 
     `node.pub` gets the verifier key that outsiders need. Two processes that start at once agree.
-    A home that has its key may be read-only: nothing is written into it.
-    Raises SigningKeyError when a file is open to others, malformed, weak or of another key, and
-    when there is no room for one.
+    A home that has its key may be read-only: nothing is written into it. A protected key is opened
+    with what `passphrase` gives, which may be a file, else with what `passphrase_for` finds.
+    Raises SigningKeyError when a file is open to others, malformed, weak or of another key, when
+    the passphrase is wrong, and when there is no room for one.
     """
     folder = Path(home)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -74,7 +89,7 @@ def load_or_create_key(home: str | os.PathLike[str]) -> NodeKey:
     try:
         if not path.exists():
             create_whole(path, random_bytes(SEED_BYTES).hex().encode() + b"\n", PRIVATE)
-        key = _parse_key(read_private(path, _FILE_BYTES_MAX), path)
+        key = _key_of(_seed_of(read_private(path, _FILE_BYTES_MAX), path, passphrase))
         _publish(key, folder / PUBLIC_FILE)
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno in _FULL:
@@ -83,14 +98,17 @@ def load_or_create_key(home: str | os.PathLike[str]) -> NodeKey:
     return key
 
 
-def load_seed(home: str | os.PathLike[str]) -> bytes:
-    """The private half alone, of a home that has a key: without PyNaCl, which loads slowly.
+def load_seed(
+    home: str | os.PathLike[str], *, passphrase: Passphrase | Path | None = None
+) -> bytes:
+    """The private half alone, of a home that has a key: as `load_or_create_key`, but without
+    PyNaCl, which loads slowly, unless it is protected.
 
     Raises SigningKeyError, also when there is none.
     """
     path = Path(home) / KEY_FILE
     try:
-        return _parse_seed(read_private(path, _FILE_BYTES_MAX), path)
+        return _seed_of(read_private(path, _FILE_BYTES_MAX), path, passphrase)
     except (OSError, ValueError) as error:
         raise SigningKeyError(f"the node's key cannot be used: {error}") from error
 
@@ -100,8 +118,60 @@ def public_half(seed: bytes) -> bytes:
     return b64decode(_core.generate_vkey("qflow.node", seed).split("+", 2)[2])[1:]
 
 
-def _parse_key(content: bytes, path: Path) -> NodeKey:
-    seed = _parse_seed(content, path)
+def is_protected(home: str | os.PathLike[str]) -> bool:
+    """Whether the node's key is under a passphrase. Raises SigningKeyError when it is not there."""
+    path = Path(home) / KEY_FILE
+    try:
+        return read_private(path, _FILE_BYTES_MAX).startswith(_PROTECTED)
+    except (OSError, ValueError) as error:
+        raise SigningKeyError(f"the node's key cannot be used: {error}") from error
+
+
+def protect_key(
+    home: str | os.PathLike[str],
+    new: bytes | None,
+    *,
+    passphrase: Passphrase | Path | None = None,
+    cost: Cost = _COST,
+) -> None:
+    """Put the key of a home under the passphrase `new`, another one than before, or, with None,
+    under none. Durable on return, and the bytes of the file before are overwritten.
+
+    Cut short anywhere, the file is as before or as it should be. Raises SigningKeyError.
+    """
+    path = Path(home) / KEY_FILE
+    seed = load_seed(home, passphrase=passphrase)
+    content = seed.hex().encode() + b"\n"
+    if new is not None:
+        sealed = seal_under(check_passphrase(new), seed, bound=_PROTECTED, cost=cost)
+        content = _PROTECTED + sealed.hex().encode() + b"\n"
+    try:
+        replace_whole(path, content)
+    except OSError as error:
+        raise SigningKeyError(f"the node's key cannot be written: {error}") from error
+
+
+def _seed_of(content: bytes, path: Path, passphrase: Passphrase | Path | None) -> bytes:
+    if not content.startswith(_PROTECTED):
+        return _parse_seed(content, path)
+    known = (path, content)
+    if (seed := _opened.get(known)) is not None:
+        return seed
+    text = content.removeprefix(_PROTECTED).removesuffix(b"\n")
+    if not text or len(text) % 2 or text.strip(b"0123456789abcdef"):
+        raise SigningKeyError(f"{path} is not a protected key: it was changed")
+    secret = passphrase() if callable(passphrase) else passphrase_for(path, passphrase)
+    try:
+        opened = unseal_under(secret, bytes.fromhex(text.decode()), bound=_PROTECTED)
+    except (ValueError, VerificationError) as error:
+        raise refused(path, error) from None
+    seed = _parse_seed(opened.hex().encode(), path)
+    _opened.clear()
+    _opened[known] = seed
+    return seed
+
+
+def _key_of(seed: bytes) -> NodeKey:
     from nacl.signing import SigningKey  # Takes longer to import than all of this package.
 
     return NodeKey(seed=seed, public=bytes(SigningKey(seed).verify_key))
@@ -139,12 +209,3 @@ def _read_public(path: Path) -> bytes | None:
             return file.read(_FILE_BYTES_MAX)
     except FileNotFoundError:
         return None
-
-
-def _base58(data: bytes) -> str:
-    number, text = int.from_bytes(data, "big"), ""
-    while number:
-        number, digit = divmod(number, 58)
-        text = _BASE58[digit] + text
-    zeros = len(data) - len(data.lstrip(b"\0"))
-    return "1" * zeros + text

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import cache, partial
 from pathlib import Path
-from threading import Lock
-from typing import Final
+from threading import Lock, RLock
+from typing import TYPE_CHECKING, Final
 
 from qflow import _core
 from qflow.clock import random_bytes
@@ -26,8 +27,15 @@ from qflow.errors import (
     VerificationError,
 )
 from qflow.trust import _slots
-from qflow.trust._files import PRIVATE, create_whole, open_private
-from qflow.trust._slots import GONE, HEADER_BYTES, KEY, SLOT_BYTES, Header, Slot
+from qflow.trust._adopted import AdoptedKeys, commitment_of
+from qflow.trust._files import clear_leftovers
+from qflow.trust._rotation import Rotation, rewrap_adopted, rewrap_slot, rewrite
+from qflow.trust._slot_file import SlotFile
+from qflow.trust._slots import GONE, HEADER_BYTES, KEY, MAGIC, SLOT_BYTES, Header, Slot
+from qflow.trust._subnet_keys import SubnetKeys
+
+if TYPE_CHECKING:
+    from qflow.trust._key_envelope import KeyEnvelope
 
 FILE: Final = "keys"
 POOL_MIN: Final = 64
@@ -39,34 +47,58 @@ _TAG_BITS: Final = 21
 
 
 class Keyring:
-    """The file `keys` of a home. Safe to call from several threads.
+    """The files `keys` and `adopted.keys` of a home. Safe to call from several threads.
 
     What it gives are `_core.SealingKey`s; no key itself is ever seen. Nothing is opened before it
-    is needed. Raises SigningKeyError when the file is open to others or belongs to another node's
-    key, CorruptError when it is damaged.
+    is needed. Raises SigningKeyError when a file is open to others or belongs to another node's
+    key, CorruptError when it is damaged or, once it is held, was exchanged.
     """
 
     def __init__(self, home: str | os.PathLike[str], seed: Callable[[], bytes]) -> None:
-        self._path, self._seed = Path(home) / FILE, seed
-        self._wrapping: _core.WrappingKey | None = None
-        self._descriptor: int | None = None
-        self._header = Header()
+        self._home = Path(home)
+        self.subnet = SubnetKeys(home, seed)
+        """The keys that data keys are wrapped under."""
+        self._file = SlotFile(self._home / FILE, MAGIC, SLOT_BYTES)
+        self._adopted = AdoptedKeys(self._home, self.subnet)
         self._ready: deque[_core.SealingKey] = deque()
         self._end = 0
         self._pool = POOL_MIN // 2
         self._tag = int.from_bytes(random_bytes(3), "big") >> 24 - _TAG_BITS
-        self._lock = Lock()
+        self._lock, self._rotating = RLock(), Lock()
         self._failed: str | None = None
+        self.resumed: Rotation | None = None
+        """The rotation that `hold` found cut short, and finished."""
         self.low: Callable[[], None] = lambda: None
         """Called when it is time to `refill`; set by whoever does that beside the event loop."""
+        self.is_erased: Callable[[bytes], bool] = lambda _chain: False
+        """Whether a chain is erased, by the node's own chain; set by whoever reads that. What is
+        erased is not adopted again, also when the files here do not know of it any more."""
 
     def __repr__(self) -> str:
-        return f"Keyring({str(self._path)!r})"
+        return f"Keyring({str(self._file.path)!r})"
 
     @property
     def exists(self) -> bool:
         """Whether this home has data keys at all."""
-        return self._descriptor is not None or self._path.exists()
+        return self._file.exists or self._adopted.file.exists
+
+    def hold(self) -> None:
+        """From now on this process alone writes the files: it has the log's lock.
+
+        What a crash left of a rotation or of a replaced file is finished first. Afterwards a file
+        that was exchanged or put back from a copy is refused. Raises UnavailableError when the disk
+        refuses.
+        """
+        try:
+            with self._lock:
+                self._settle()
+                for file in (self._file, self._adopted.file):
+                    file.hold()
+                self._check_ring()
+                if self._is_cut():
+                    self.resumed = self._finish()
+        except OSError as error:
+            raise UnavailableError(f"the keys cannot be made ready: {error}") from error
 
     # -- for the session that starts executions --------------------------------------------
 
@@ -93,35 +125,39 @@ class Keyring:
                 self._append(min(2 * self._pool, POOL_MAX))
             except OSError as error:
                 # What the disk holds now is not known; a restart looks.
-                self._failed = f"{self._path}: {error}"
+                self._failed = f"{self._file.path}: {error}"
                 raise UnavailableError(f"no key can be made: {self._failed}") from error
 
     def _append(self, count: int) -> None:
-        descriptor = self._opened(create=True)
+        ring = self.subnet.ring
+        self._file.opened(first=Header(epoch=ring.epoch, ring=ring.generation))
         if not self._end:
-            slots = max(0, os.fstat(descriptor).st_size - HEADER_BYTES + SLOT_BYTES - 1)
+            slots = max(0, self._file.length - HEADER_BYTES + SLOT_BYTES - 1)
             end = HEADER_BYTES + slots // SLOT_BYTES * SLOT_BYTES
-            self._check_ours(descriptor, end)
+            self._check_ours(end)
             self._end = end
+        elif self._file.length != self._end:
+            raise CorruptError(f"{self._file.path} was changed while this process uses it")
         first = (self._end - HEADER_BYTES) // SLOT_BYTES
         numbers = [_slots.number_of(self._tag, first + more) for more in range(count)]
-        chance, wrapping = random_bytes(_KEY_BYTES * count), self._wrapping_key()
+        epoch = self._file.header.epoch
+        chance, wrapping = random_bytes(_KEY_BYTES * count), self.subnet.own(epoch)
         keys, data = [], bytearray()
         for at, number in enumerate(numbers):
             key = chance[at * _KEY_BYTES : (at + 1) * _KEY_BYTES]
-            wrapped = wrapping.wrap(number, self._header.epoch, key)
-            data += _slots.encode_slot(Slot(number, KEY, self._header.epoch, wrapped))
+            wrapped = wrapping.wrap(number, epoch, key)
+            data += _slots.encode_slot(Slot(number, KEY, epoch, wrapped))
             keys.append(_core.SealingKey(number, key))
-        _write(descriptor, bytes(data), self._end)
-        os.fsync(descriptor)
+        self._file.write(bytes(data), self._end)
+        self._file.sync()
         self._end += len(data)
         self._pool = count
         self._ready.extend(keys)
 
-    def _check_ours(self, descriptor: int, end: int) -> None:
+    def _check_ours(self, end: int) -> None:
         """Refuse to go on in a file of another node's key, as far as its last keys show it."""
         at = max(HEADER_BYTES, end - POOL_MAX * SLOT_BYTES)
-        data = os.pread(descriptor, end - at, at)
+        data = self._file.read(at, end - at)
         for start in range(0, len(data), SLOT_BYTES):
             with suppress(ValueError):
                 slot = _slots.parse_slot(data[start : start + SLOT_BYTES])
@@ -131,29 +167,69 @@ class Keyring:
 
     # -- reading ---------------------------------------------------------------------------
 
+    def key_of(self, chain: bytes, number: int) -> _core.SealingKey:
+        """The data key of an execution: one that was adopted for its chain, or one of our own.
+
+        Raises ErasedError, UnavailableError (it is in neither file).
+        """
+        with self._lock:
+            adopted = self._adopted.slot((chain, number))
+            if adopted is not None:
+                return self._adopted.key(adopted)
+        return self.key(number)
+
     def key(self, number: int) -> _core.SealingKey:
-        """A key by its number. Raises ErasedError, UnavailableError (it is not in this file)."""
+        """One of our own keys. Raises ErasedError, UnavailableError (it is not in this file)."""
         slot = self._slot(number)
+        try:
+            return self._opened(slot, number)
+        except UnavailableError:
+            # Another process may have rotated the keys between the two readings.
+            again = self._slot(number)
+            if again == slot:
+                raise
+            return self._opened(again, number)
+
+    def _opened(self, slot: Slot | None, number: int) -> _core.SealingKey:
         if slot is None:
-            raise UnavailableError(f"{self._path} has no key {number}")
+            raise UnavailableError(f"{self._file.path} has no key {number}")
         if slot.state == GONE:
             raise ErasedError(f"key {number} was destroyed: what it sealed is erased")
         return self._unwrapped(slot)
 
     def count(self) -> int:
-        """How many keys the file holds, with those that were destroyed. Opens the file."""
-        if not self.exists:
+        """How many keys of our own there are, with those that were destroyed. Opens the file."""
+        if not self._file.exists:
             return 0
         with self._lock:
-            return (os.fstat(self._opened()).st_size - HEADER_BYTES) // SLOT_BYTES
+            return (self._file.size - HEADER_BYTES) // SLOT_BYTES
+
+    def count_adopted(self) -> int:
+        """How many keys were adopted, with those that were destroyed."""
+        with self._lock:
+            return self._adopted.count()
+
+    def is_adopted(self, chain: bytes, number: int) -> bool:
+        """Whether an execution's key came from elsewhere."""
+        with self._lock:
+            return (chain, number) in self._adopted
 
     def has(self, number: int) -> bool:
         """Whether a key is here, or what is left of it: something that `shred` overwrites."""
-        if not self.exists:
+        if not self._file.exists:
             return False
         with self._lock:
-            data = os.pread(self._opened(), SLOT_BYTES, _slots.offset_of(number))
+            data = self._read(number)
         return self._is_of(data, number)
+
+    def has_of(self, chain: bytes, number: int) -> bool:
+        """Whether an execution's key is here, own or adopted, or what is left of it."""
+        with self._lock:
+            try:
+                adopted = self._adopted.slot((chain, number))
+            except CorruptError:
+                return True
+        return adopted.state == KEY if adopted is not None else self.has(number)
 
     def is_destroyed(self, number: int) -> bool:
         """Whether a key was here and was destroyed, for certain."""
@@ -163,24 +239,184 @@ class Keyring:
             return False
         return slot is not None and slot.state == GONE
 
+    def is_destroyed_of(self, chain: bytes, number: int) -> bool:
+        """Whether an execution's key was here, own or adopted, and was destroyed, for certain."""
+        with self._lock:
+            try:
+                adopted = self._adopted.slot((chain, number))
+            except CorruptError:
+                return False
+        return adopted.state == GONE if adopted is not None else self.is_destroyed(number)
+
+    def _read(self, number: int) -> bytes:
+        try:
+            return self._file.read(_slots.offset_of(number), SLOT_BYTES)
+        except FileNotFoundError:
+            return b""  # It was here when it was opened.
+
     def _slot(self, number: int) -> Slot | None:
-        if not self.exists:
+        if not self._file.exists:
             return None
         with self._lock:
-            data = os.pread(self._opened(), SLOT_BYTES, _slots.offset_of(number))
+            data = self._read(number)
         if len(data) < SLOT_BYTES:
             return None
         try:
             slot = _slots.parse_slot(data)
         except ValueError as error:
-            raise CorruptError(f"{self._path}: the slot of key {number}: {error}") from None
+            raise CorruptError(f"{self._file.path}: the slot of key {number}: {error}") from None
         return slot if slot.number == number else None
 
     def _unwrapped(self, slot: Slot) -> _core.SealingKey:
         try:
-            return self._wrapping_key().unwrap(slot.number, slot.epoch, slot.wrapped)
+            return self.subnet.own(slot.epoch).unwrap(slot.number, slot.epoch, slot.wrapped)
         except VerificationError as error:
-            raise SigningKeyError(f"{self._path} is not of this node's key: {error}") from error
+            raise SigningKeyError(
+                f"{self._file.path} is not of this node's key: {error}"
+            ) from error
+
+    def _check_ring(self) -> None:
+        """The file says how new `subnet.keys` is at least."""
+        ring = self.subnet.ring
+        if not self._file.exists or not self._file.opened():
+            return
+        header = self._file.header
+        if header.ring > ring.generation or header.epoch > ring.epoch:
+            raise CorruptError(f"{self.subnet.path} is an older copy, or was removed")
+
+    # -- keys that travel ------------------------------------------------------------------
+
+    def rewrapped(
+        self, chain: bytes, number: int, bound_at: Callable[[int], bytes]
+    ) -> tuple[int, bytes]:
+        """A data key, wrapped under the newest subnet key: the epoch of that, and the wrapped key.
+
+        It is bound to what `bound_at` gives for the epoch. Raises as `key_of`.
+        """
+        with self._lock:
+            epoch = self.subnet.epoch
+            adopted = self._adopted.slot((chain, number))
+            slot = adopted or self._slot(number)
+            if slot is None or slot.state == GONE:
+                self.key_of(chain, number)
+            assert slot is not None
+            bound = (
+                _slots.bound_of(number, slot.epoch)
+                if adopted is None
+                else _slots.adopted_bound_of(chain, number, slot.epoch)
+            )
+            try:
+                wrapped = self.subnet.own(slot.epoch).rewrap(
+                    number, slot.wrapped, bound, to=self.subnet.own(epoch), to_bound=bound_at(epoch)
+                )
+            except VerificationError as error:
+                raise SigningKeyError(f"{self._home}: not of this node's key: {error}") from error
+        return epoch, wrapped
+
+    def unwrapped(self, number: int, wrapped: bytes, bound: bytes) -> _core.SealingKey:
+        """A data key that is wrapped under any subnet key that is known here.
+
+        Raises UnavailableError (none fits), VerificationError (it was changed).
+        """
+        return self.subnet.fitting(wrapped).unwrap_bound(number, wrapped, bound)
+
+    def adopt(self, envelope: KeyEnvelope) -> bool:
+        """Take the key in an envelope that `open_envelope` gave. Durable on return; False when it
+        was here.
+
+        Raises ErasedError when the execution was erased here, whatever brought its key back;
+        VerificationError when another key has this name; UnavailableError when it cannot be kept.
+        """
+        chain, number = envelope.chain, envelope.number
+        if self.is_erased(chain):
+            raise ErasedError("the execution was erased: its key is not taken again")
+        with self._lock:
+            if self.is_destroyed_of(chain, number):
+                raise ErasedError(f"key {number} was destroyed: it is not taken again")
+            if (chain, number) not in self._adopted and self._is_ours(envelope):
+                return False
+            try:
+                return self._adopted.adopt(envelope)
+            except OSError as error:
+                raise UnavailableError(f"the key cannot be kept: {error}") from error
+
+    def _is_ours(self, envelope: KeyEnvelope) -> bool:
+        slot = self._slot(envelope.number)
+        if slot is None or slot.state != KEY:
+            return False
+        brought = self.unwrapped(envelope.number, envelope.wrapped, envelope.bound)
+        return commitment_of(self._unwrapped(slot)) == commitment_of(brought)
+
+    # -- rotation --------------------------------------------------------------------------
+
+    def rotate(self, *, forget: bool = False) -> Rotation:
+        """Begin the next epoch: its key is made, and every data key is wrapped under it.
+
+        Everything is durable on return, and what the files held before is overwritten. With
+        `forget` the subnet keys of all earlier epochs are destroyed then. Cut short anywhere it
+        goes on at the next `hold` or call, which then begins no other epoch. Reading and making
+        keys go on meanwhile. For the process that holds the files. Raises UnavailableError when
+        the disk refuses; then everything can be read as before.
+        """
+        if not self._rotating.acquire(blocking=False):
+            raise UnavailableError("the keys are being rotated already")
+        try:
+            self._settle()
+            if not self._is_cut():
+                self.subnet.advance(forget=forget)
+            elif forget:
+                self.subnet.want_forget()
+            return self._finish()
+        except OSError as error:
+            raise UnavailableError(f"the keys were not rotated to the end: {error}") from error
+        finally:
+            self._rotating.release()
+
+    def _settle(self) -> None:
+        """Finish replacing files, where that was cut short."""
+        for path in (self.subnet.path, self._file.path, self._adopted.file.path):
+            clear_leftovers(path)
+
+    def _files(self) -> Iterator[tuple[SlotFile, Callable[[bytes], bytes]]]:
+        """The files with keys in them, and what wraps a slot of them under the newest key."""
+        epoch, own = self.subnet.epoch, cache(self.subnet.own)
+        if self._file.exists:
+            yield self._file, partial(rewrap_slot, own, epoch)
+        if self._adopted.file.exists:
+            yield self._adopted.file, partial(rewrap_adopted, own, epoch)
+
+    def _is_cut(self) -> bool:
+        """Whether a rotation was begun and not finished."""
+        ring = self.subnet.ring
+        behind = any(file.opened() and file.header.epoch < ring.epoch for file, _ in self._files())
+        return behind or ring.oldest < ring.forget
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether `subnet.keys` was changed since `note_ring`."""
+        with self._lock:
+            return bool(
+                self._file.exists
+                and self._file.opened()
+                and self._file.header.ring < self.subnet.ring.generation
+            )
+
+    def _finish(self) -> Rotation:
+        epoch, counts = self.subnet.epoch, []
+        for file, convert in self._files():
+            if file.opened() and file.header.epoch < epoch:
+                rewrite(file, convert, epoch, self._lock)
+            counts.append(file.count)
+        self.subnet.forget()
+        return Rotation(epoch=epoch, oldest=self.subnet.ring.oldest, keys=sum(counts))
+
+    def note_ring(self) -> None:
+        """Note in the file how new `subnet.keys` is, so that an older copy of it is refused; and
+        that whoever keeps key envelopes elsewhere knows of it."""
+        with self._lock:
+            if self.is_behind:
+                ring = self.subnet.ring.generation
+                self._file.write_header(self._file.header._replace(ring=ring))
 
     # -- destroying ------------------------------------------------------------------------
 
@@ -190,22 +426,31 @@ class Keyring:
         Numbers that are not in this file are passed over. After an error some of them may be
         destroyed: do it again. Raises OSError, or CorruptError when the file reads otherwise.
         """
-        if not self.exists:
+        if not self._file.exists:
             return
         with self._lock:
-            descriptor, done = self._opened(), []
+            done = []
             for number in numbers:
                 at = _slots.offset_of(number)
-                if self._is_of(os.pread(descriptor, SLOT_BYTES, at), number):
+                if self._is_of(self._file.read(at, SLOT_BYTES), number):
                     gone = _slots.encode_slot(Slot(number, GONE))
-                    _write(descriptor, gone, at)
+                    self._file.write(gone, at)
                     done.append((at, gone))
             if not done:
                 return
-            os.fsync(descriptor)
+            self._file.sync()
             for at, gone in done:
-                if os.pread(descriptor, SLOT_BYTES, at) != gone:
-                    raise CorruptError(f"{self._path}: a key that was overwritten is still there")
+                if self._file.read(at, SLOT_BYTES) != gone:
+                    raise CorruptError(
+                        f"{self._file.path}: a key that was overwritten is still there"
+                    )
+
+    def shred_adopted(self, names: Iterable[tuple[bytes, int]]) -> None:
+        """Overwrite adopted keys, by chain and number. As `shred`."""
+        if not self._adopted.file.exists:
+            return
+        with self._lock:
+            self._adopted.shred(names)
 
     @staticmethod
     def _is_of(data: bytes, number: int) -> bool:
@@ -221,72 +466,30 @@ class Keyring:
     @property
     def applied(self) -> tuple[int, bytes]:
         """How many records of the node's own chain `mark_applied` was told of, and the hash of
-        the last: this copy of the file has seen the erasures in them."""
-        if not self.exists:
-            return 0, bytes(32)
+        the last: these copies of the files have seen the erasures in them."""
         with self._lock:
-            self._opened()
-            return self._header.applied, self._header.applied_hash
+            seen = [
+                (file.header.applied, file.header.applied_hash)
+                for file in (self._file, self._adopted.file)
+                if file.exists and file.opened()
+            ]
+        return min(seen, default=(0, bytes(32)))
 
     def mark_applied(self, count: int, digest: bytes) -> None:
         """Every erasure up to here was carried out. For the holder of the log's lock."""
-        if not self.exists:
-            return
         with self._lock:
-            self._opened()
-            header = self._header._replace(
-                generation=self._header.generation + 1, applied=count, applied_hash=digest
-            )
-            self._write_header(header)
-
-    # -- the file --------------------------------------------------------------------------
+            for file in (self._file, self._adopted.file):
+                if file.exists and file.opened():
+                    header = file.header._replace(applied=count, applied_hash=digest)
+                    file.write_header(header)
 
     def close(self) -> None:
-        """Close the file, and give back the keys that nobody took. Idempotent."""
+        """Close the files, and give back the keys that nobody took. Idempotent."""
         with self._lock:
-            if self._descriptor is None:
-                return
-            descriptor, self._descriptor = self._descriptor, None
             if self._ready and self._failed is None:
-                with suppress(OSError):
-                    os.ftruncate(descriptor, _slots.offset_of(self._ready[0].number))
+                with suppress(OSError, CorruptError):
+                    self._file.truncate(_slots.offset_of(self._ready[0].number))
             self._ready.clear()
-            os.close(descriptor)
             self._end = 0
-
-    def _write_header(self, header: Header) -> None:
-        descriptor = self._opened()
-        at = header.generation % 2 * _slots.COPY_BYTES
-        _write(descriptor, _slots.encode_header(header), at)
-        os.fsync(descriptor)
-        self._header = header
-
-    def _opened(self, *, create: bool = False) -> int:
-        if self._descriptor is not None:
-            return self._descriptor
-        if create and not self._path.exists():
-            first = _slots.encode_header(Header()).ljust(HEADER_BYTES, b"\0")
-            create_whole(self._path, first, PRIVATE)
-        try:
-            descriptor = open_private(self._path, os.O_RDWR)
-        except PermissionError as error:
-            raise SigningKeyError(f"the node's data keys cannot be used: {error}") from error
-        try:
-            self._header = _slots.parse_header(os.pread(descriptor, HEADER_BYTES, 0))
-        except ValueError as error:
-            os.close(descriptor)
-            raise CorruptError(f"{self._path}: {error}") from None
-        self._descriptor = descriptor
-        return descriptor
-
-    def _wrapping_key(self) -> _core.WrappingKey:
-        if self._wrapping is None:
-            self._wrapping = _core.WrappingKey(self._seed())
-        return self._wrapping
-
-
-def _write(descriptor: int, data: bytes, at: int) -> None:
-    """All of it, or OSError."""
-    while data:
-        written = os.pwrite(descriptor, data, at)
-        data, at = data[written:], at + written
+            self._file.close()
+            self._adopted.file.close()

@@ -1,6 +1,7 @@
-"""The bytes of the file `keys`: two copies of a header, then slots of a fixed size. Pure.
+"""The bytes of the files `keys` and `adopted.keys`: two copies of a header, then slots of a fixed
+size. Pure.
 
-docs/formats/sealed-payload.md is the page. Numbers are little-endian.
+docs/formats/keys.md is the page. Numbers are little-endian.
 """
 
 from __future__ import annotations
@@ -14,16 +15,22 @@ HEADER_BYTES: Final = 4096
 COPY_BYTES: Final = 2048
 """Two copies, written in turn, each within one sector: a torn write leaves the other."""
 SLOT_BYTES: Final = 128
+ADOPTED_BYTES: Final = 256
+"""Of a slot of `adopted.keys`. Both sizes divide a sector's: no slot lies in two."""
 KEY: Final = 1
 GONE: Final = 2
 NODE_KEY: Final = 0
 """Protection: data keys are wrapped under a key that is derived from the node's."""
 
-_MAGIC: Final = b"QFLOWKEY"
+MAGIC: Final = b"QFLOWKEY"
+ADOPTED_MAGIC: Final = b"QFLOWADK"
 _HEADER: Final = struct.Struct("<IIQQ32sII")
 _SLOT: Final = struct.Struct("<BBHQQ104s")
+_ADOPTED: Final = struct.Struct("<BBHQQ16s104s112x")
+_BOUND: Final = struct.Struct(">5sQQ")
 _CRC: Final = struct.Struct("<I")
 _NUMBER_AT: Final = 8
+_CHAIN_AT: Final = 24
 _INDEX_BITS: Final = 32
 
 
@@ -39,6 +46,8 @@ class Header(NamedTuple):
     protection: int = NODE_KEY
     epoch: int = 0
     """Of the wrapping key of new slots."""
+    ring: int = 0
+    """`subnet.keys` is of this generation at least: an older copy of it is refused."""
 
 
 class Slot(NamedTuple):
@@ -50,33 +59,45 @@ class Slot(NamedTuple):
     wrapped: bytes = bytes(104)
 
 
-def encode_header(header: Header) -> bytes:
+class AdoptedSlot(NamedTuple):
+    """One data key from another keyring, or that it was destroyed."""
+
+    chain: bytes
+    """16 bytes, of its execution: only with it is a number of another keyring unique."""
+    number: int
+    state: int
+    epoch: int = 0
+    wrapped: bytes = bytes(104)
+
+
+def encode_header(header: Header, magic: bytes = MAGIC) -> bytes:
     """One copy, without the zeros behind it."""
-    generation, applied, digest, protection, epoch = header
-    body = _HEADER.pack(VERSION, 0, generation, applied, digest, protection, epoch)
-    return _MAGIC + _CRC.pack(crc32(body)) + body
+    generation, applied, digest, protection, epoch, ring = header
+    body = _HEADER.pack(VERSION, ring, generation, applied, digest, protection, epoch)
+    return magic + _CRC.pack(crc32(body)) + body
 
 
-def parse_header(data: bytes) -> Header:
+def parse_header(data: bytes, magic: bytes = MAGIC) -> Header:
     """The newer of the copies that are whole. Raises ValueError when none is."""
-    found = [_parse_copy(data[at:]) for at in (0, COPY_BYTES)]
+    found = [_parse_copy(data[at:], magic) for at in (0, COPY_BYTES)]
     whole = [header for header in found if header is not None]
     if not whole:
         raise ValueError("its header is damaged")
     return max(whole)
 
 
-def _parse_copy(data: bytes) -> Header | None:
-    end = len(_MAGIC) + _CRC.size + _HEADER.size
-    body = data[len(_MAGIC) + _CRC.size : end]
-    if data[: len(_MAGIC)] != _MAGIC or len(body) != _HEADER.size:
+def _parse_copy(data: bytes, magic: bytes) -> Header | None:
+    end = len(magic) + _CRC.size + _HEADER.size
+    body = data[len(magic) + _CRC.size : end]
+    if data[: len(magic)] != magic or len(body) != _HEADER.size:
         return None
-    if _CRC.unpack_from(data, len(_MAGIC))[0] != crc32(body):
+    if _CRC.unpack_from(data, len(magic))[0] != crc32(body):
         return None
-    version, _, *values = _HEADER.unpack(body)
+    version, ring, *values = _HEADER.unpack(body)
     if version != VERSION or values[3] != NODE_KEY:
         raise ValueError(f"it is of version {version}, protection {values[3]}: made by a newer one")
-    return Header(*values)
+    generation, applied, digest, protection, epoch = values
+    return Header(generation, applied, digest, protection, epoch, ring)
 
 
 def encode_slot(slot: Slot) -> bytes:
@@ -95,6 +116,28 @@ def parse_slot(data: bytes) -> Slot:
     return Slot(number, state, epoch, wrapped)
 
 
+def encode_adopted(slot: AdoptedSlot) -> bytes:
+    """The bytes of a slot of `adopted.keys`."""
+    chain, number, state, epoch, wrapped = slot
+    body = _ADOPTED.pack(VERSION, state, 0, number, epoch, chain, wrapped)
+    return _CRC.pack(crc32(body)) + body
+
+
+def parse_adopted(data: bytes) -> AdoptedSlot:
+    """A slot of `adopted.keys`. Raises ValueError when it is not whole."""
+    if len(data) != ADOPTED_BYTES or _CRC.unpack_from(data)[0] != crc32(data[_CRC.size :]):
+        raise ValueError("its checksum is wrong")
+    version, state, zero, number, epoch, chain, wrapped = _ADOPTED.unpack_from(data, _CRC.size)
+    if version != VERSION or state not in (KEY, GONE) or zero:
+        raise ValueError(f"it is of version {version}, state {state}")
+    return AdoptedSlot(chain, number, state, epoch, wrapped)
+
+
+def claimed_chain(data: bytes) -> tuple[bytes, int]:
+    """The chain and the number in a slot of `adopted.keys`, whole or not."""
+    return data[_CHAIN_AT : _CHAIN_AT + 16], claimed_number(data)
+
+
 def claimed_number(data: bytes) -> int:
     """The number in a slot, whole or not: overwriting leaves it as it is."""
     return int.from_bytes(data[_NUMBER_AT : _NUMBER_AT + 8], "little")
@@ -103,6 +146,16 @@ def claimed_number(data: bytes) -> int:
 def number_of(tag: int, index: int) -> int:
     """A key's number: where it is, and by chance which key that was there."""
     return tag << _INDEX_BITS | index
+
+
+def bound_of(number: int, epoch: int) -> bytes:
+    """What a key in a slot of `keys` is bound to."""
+    return _BOUND.pack(b"QFKY\x01", number, epoch)
+
+
+def adopted_bound_of(chain: bytes, number: int, epoch: int) -> bytes:
+    """What a key in a slot of `adopted.keys` is bound to."""
+    return _BOUND.pack(b"QFKA\x01", number, epoch) + chain
 
 
 def offset_of(number: int) -> int:

@@ -1,7 +1,9 @@
 //! The pure half of Qflow: bytes in, decisions out. No I/O, clock, chance, Python or async runtime.
 #![forbid(unsafe_code)]
 
+pub mod blocks;
 pub mod chain;
+pub mod chunks;
 pub mod encoding;
 pub mod expression;
 pub mod log;

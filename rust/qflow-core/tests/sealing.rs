@@ -12,7 +12,7 @@ use chacha20poly1305::{AeadInOut, KeyInit, Tag, XChaCha20Poly1305, XNonce};
 use proptest::prelude::*;
 use qflow_core::sealing::{
     OVERHEAD, Place, Sealer, SealingError, is_sealed, seal_payload, sealed_with, unseal_payload,
-    unwrap_key, wrap_key, wrapping_key,
+    slot_bound, unwrap_key, wrap_key, wrapping_key,
 };
 use serde_json::Value as Json;
 
@@ -114,7 +114,7 @@ fn golden_bytes() {
     let wrapping = Sealer::new(&wrapping_key(&fixed(&keyring["seed"])));
     for slot in keyring["slots"].as_array().unwrap() {
         let [number, epoch] = ["number", "epoch"].map(|name| slot[name].as_u64().unwrap());
-        let wrapped = wrap_key(&wrapping, number, epoch, &fixed(&slot["key"]));
+        let wrapped = wrap_key(&wrapping, &slot_bound(number, epoch), &fixed(&slot["key"]));
         assert_eq!(wrapped, unhex(&slot["slot"])[24..]);
     }
 }
@@ -186,19 +186,19 @@ fn another_key_is_told_by_the_commitment() {
 #[test]
 fn a_key_opens_under_its_number_and_node_alone() {
     let wrapping = Sealer::new(&wrapping_key(&[3; 32]));
-    let wrapped = wrap_key(&wrapping, 9, 0, &[4; 32]);
-    assert_eq!(*unwrap_key(&wrapping, 9, 0, &wrapped).unwrap(), [4; 32]);
+    let wrapped = wrap_key(&wrapping, &slot_bound(9, 0), &[4; 32]);
+    assert_eq!(*unwrap_key(&wrapping, &slot_bound(9, 0), &wrapped).unwrap(), [4; 32]);
     assert_eq!(
-        unwrap_key(&wrapping, 8, 0, &wrapped),
+        unwrap_key(&wrapping, &slot_bound(8, 0), &wrapped),
         Err(SealingError::Altered)
     );
     assert_eq!(
-        unwrap_key(&wrapping, 9, 1, &wrapped),
+        unwrap_key(&wrapping, &slot_bound(9, 1), &wrapped),
         Err(SealingError::Altered)
     );
     let other = Sealer::new(&wrapping_key(&[5; 32]));
     assert_eq!(
-        unwrap_key(&other, 9, 0, &wrapped),
+        unwrap_key(&other, &slot_bound(9, 0), &wrapped),
         Err(SealingError::OtherKey)
     );
 }

@@ -1,5 +1,7 @@
 //! The small spellings that the text formats share: ids, hashes, CIDs, times.
 
+use qflow_core::encoding::{parse_cid as read_cid, parse_cid_text};
+
 const CROCKFORD: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const RFC4648: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 const HEX: &[u8; 16] = b"0123456789abcdef";
@@ -52,8 +54,14 @@ pub fn parse_hex(text: &[u8]) -> Option<[u8; 32]> {
     Some(bytes)
 }
 
-/// The text of a CIDv1: its bytes in base 32, with the letter that says so.
+/// The text of a CID: its bytes in base 32, with the letter that says so; of one of version 0,
+/// which begins with its hash function, in base 58.
 pub fn push_cid(out: &mut Vec<u8>, cid: &[u8]) {
+    if cid.starts_with(&[0x12])
+        && let Some(cid) = read_cid(cid)
+    {
+        return out.extend_from_slice(cid.to_string().as_bytes());
+    }
     out.push(b'b');
     let (groups, rest) = cid.as_chunks::<5>();
     for group in groups {
@@ -81,7 +89,7 @@ fn base32(group: &[u8; 5]) -> [u8; 8] {
 /// The inverse of `push_cid`, for CIDs only.
 pub fn parse_cid(text: &[u8]) -> Option<Vec<u8>> {
     let text = std::str::from_utf8(text).ok()?;
-    qflow_core::encoding::parse_cid_text(text).map(|cid| cid.to_bytes())
+    parse_cid_text(text).map(|cid| cid.to_bytes())
 }
 
 /// A number in decimal.
@@ -250,6 +258,11 @@ mod tests {
             let cid = [&[1, 0x71, 0x12, 0x20][..], &hash].concat();
             out.clear();
             push_cid(&mut out, &cid);
+            prop_assert_eq!(parse_cid(&out), Some(cid));
+            let cid = [&[0x12, 0x20][..], &hash].concat();
+            out.clear();
+            push_cid(&mut out, &cid);
+            prop_assert!(out.starts_with(b"Qm"));
             prop_assert_eq!(parse_cid(&out), Some(cid));
             for at in [at, day] {
                 out.clear();

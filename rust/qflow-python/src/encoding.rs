@@ -37,7 +37,7 @@ impl From<core::Cid> for Cid {
 }
 
 fn not_a_cid(what: &str) -> PyErr {
-    PyValueError::new_err(format!("{what}: not a CIDv1"))
+    PyValueError::new_err(format!("{what}: not a CID"))
 }
 
 #[pymethods]

@@ -2,6 +2,7 @@
 
 use pyo3::prelude::*;
 
+mod blocks;
 mod chain;
 mod encoding;
 mod errors;
@@ -15,12 +16,14 @@ mod sealing;
 mod signature;
 mod tree;
 mod verify;
+mod wrapping;
 
 /// The Rust half of Qflow.
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     encoding::register(module)?;
+    blocks::register(module)?;
     chain::register(module)?;
     rows::register(module)?;
     sealing::register(module)?;
@@ -31,5 +34,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     log::register(module)?;
     proof::register(module)?;
     tree::register(module)?;
-    verify::register(module)
+    verify::register(module)?;
+    wrapping::register(module)
 }

@@ -1,24 +1,28 @@
 //! Sealing for Python. Keys stay here: what Python holds of one is an object that cannot show it.
 
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
-use qflow_core::sealing::{self, KEY_BYTES, Place, Sealer, SealingError, WRAPPED_BYTES};
+use pyo3::types::{PyBytes, PyMapping};
+use qflow_core::encoding;
+use qflow_core::sealing::{
+    self, Block, KEY_BYTES, Owner, Place, Root, SEAL_BYTES, STATE_BYTES_MAX, Sealer, SealingError,
+    StateError,
+};
 
 use crate::errors;
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<SealingKey>()?;
-    module.add_class::<WrappingKey>()?;
-    module.add("WRAPPED_BYTES", WRAPPED_BYTES)?;
-    module.add_function(wrap_pyfunction!(sealed_with, module)?)
+    module.add_function(wrap_pyfunction!(sealed_with, module)?)?;
+    module.add_function(wrap_pyfunction!(state_parts, module)?)?;
+    module.add("STATE_BYTES_MAX", STATE_BYTES_MAX)
 }
 
 fn refused(error: SealingError) -> PyErr {
     errors::VerificationError::new_err(format!("a sealed payload: {error}"))
 }
 
-fn key_bytes(bytes: &[u8]) -> PyResult<&[u8; KEY_BYTES]> {
+pub fn key_bytes(bytes: &[u8]) -> PyResult<&[u8; KEY_BYTES]> {
     bytes
         .try_into()
         .map_err(|_| PyValueError::new_err("a key has 32 bytes"))
@@ -94,44 +98,119 @@ impl SealingKey {
             .map_err(refused)?;
         Ok(PyBytes::new(py, &text))
     }
-}
 
-#[pyclass(module = "qflow._core", frozen)]
-struct WrappingKey(Sealer);
-
-#[pymethods]
-impl WrappingKey {
-    #[new]
-    fn new(seed: &[u8]) -> PyResult<Self> {
-        let key = sealing::wrapping_key(key_bytes(seed)?);
-        Ok(Self(Sealer::new(&key)))
-    }
-
-    fn __repr__(&self) -> &'static str {
-        "WrappingKey()"
-    }
-
-    fn wrap<'py>(
+    #[pyo3(signature = (text, *, bound))]
+    fn seal_bytes<'py>(
         &self,
         py: Python<'py>,
-        number: u64,
-        epoch: u64,
-        key: &[u8],
+        text: &[u8],
+        bound: &[u8],
     ) -> PyResult<Bound<'py, PyBytes>> {
-        let wrapped = sealing::wrap_key(&self.0, number, epoch, key_bytes(key)?);
-        Ok(PyBytes::new(py, &wrapped))
+        PyBytes::new_with(py, text.len() + SEAL_BYTES, |sealed| {
+            py.detach(|| self.sealer.seal_into(bound, text, sealed));
+            Ok(())
+        })
     }
 
-    fn unwrap(&self, number: u64, epoch: u64, wrapped: &[u8]) -> PyResult<SealingKey> {
-        let key = sealing::unwrap_key(&self.0, number, epoch, wrapped).map_err(|error| {
-            errors::VerificationError::new_err(format!("data key {number}: {error}"))
-        })?;
-        let sealer = Sealer::new(&key);
-        Ok(SealingKey { number, sealer })
+    #[pyo3(signature = (sealed, *, bound))]
+    fn unseal_bytes<'py>(
+        &self,
+        py: Python<'py>,
+        sealed: &[u8],
+        bound: &[u8],
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let refused = |error: SealingError| {
+            errors::VerificationError::new_err(format!("sealed bytes: {error}"))
+        };
+        let length = sealed.len().checked_sub(SEAL_BYTES);
+        let length = length.ok_or_else(|| refused(SealingError::Malformed))?;
+        PyBytes::new_with(py, length, |text| {
+            py.detach(|| self.sealer.unseal_into(bound, sealed, text))
+                .map_err(refused)
+        })
     }
+
+    #[pyo3(signature = (text, *, subnet, chain))]
+    fn seal_state<'py>(
+        &self,
+        py: Python<'py>,
+        text: &[u8],
+        subnet: &str,
+        chain: [u8; 16],
+    ) -> PyResult<(Bound<'py, PyBytes>, Vec<PyBlock<'py>>)> {
+        let owner = Owner {
+            subnet,
+            chain: &chain,
+        };
+        let blocks = py
+            .detach(|| sealing::seal_state(&self.sealer, self.number, &owner, text))
+            .map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let block = |block: Block| {
+            let cid = PyBytes::new(py, &block.cid);
+            (cid, PyBytes::new(py, &block.data))
+        };
+        let blocks: Vec<_> = blocks.into_iter().map(block).collect();
+        let (root, _) = blocks.last().expect("the root is a block");
+        Ok((root.clone(), blocks))
+    }
+
+    #[pyo3(signature = (root, blocks, *, subnet, chain))]
+    fn unseal_state<'py>(
+        &self,
+        py: Python<'py>,
+        root: &[u8],
+        blocks: &Bound<'py, PyMapping>,
+        subnet: &str,
+        chain: [u8; 16],
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let owner = Owner {
+            subnet,
+            chain: &chain,
+        };
+        let block = block_of(blocks, root)?;
+        let root = Root::open(root, block.as_bytes()).map_err(state_refused)?;
+        let parts = root.parts.iter().map(|cid| block_of(blocks, cid));
+        let parts = parts.collect::<PyResult<Vec<_>>>()?;
+        let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
+        root.check_lengths(&parts).map_err(state_refused)?;
+        PyBytes::new_with(py, root.size, |text| {
+            py.detach(|| root.unseal(&self.sealer, &owner, &parts, text))
+                .map_err(state_refused)
+        })
+    }
+}
+
+/// A block for Python: its CID, its bytes.
+type PyBlock<'py> = (Bound<'py, PyBytes>, Bound<'py, PyBytes>);
+
+fn state_refused(error: StateError) -> PyErr {
+    errors::VerificationError::new_err(format!("a sealed state: {error}"))
+}
+
+fn block_of<'py>(blocks: &Bound<'py, PyMapping>, cid: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    let py = blocks.py();
+    let block = blocks.get_item(PyBytes::new(py, cid)).map_err(|error| {
+        if !error.is_instance_of::<PyKeyError>(py) {
+            return error;
+        }
+        let what = match encoding::parse_cid(cid) {
+            Some(cid) => format!("a sealed state: block {cid} is missing"),
+            None => "a sealed state: its name is no CID".to_owned(),
+        };
+        errors::VerificationError::new_err(what)
+    })?;
+    Ok(block.cast_into::<PyBytes>()?)
 }
 
 #[pyfunction]
 fn sealed_with(block: &[u8]) -> PyResult<u64> {
     sealing::sealed_with(block).map_err(refused)
+}
+
+#[pyfunction]
+fn state_parts<'py>(py: Python<'py>, block: &[u8]) -> PyResult<(usize, Vec<Bound<'py, PyBytes>>)> {
+    let root = sealing::parse_root(block)
+        .map_err(|error| PyValueError::new_err(format!("the root of a state: {error}")))?;
+    let parts = root.parts.iter().map(|cid| PyBytes::new(py, cid));
+    Ok((root.size, parts.collect()))
 }

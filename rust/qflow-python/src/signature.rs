@@ -3,15 +3,28 @@
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::PyBytes;
 use qflow_core::{mac, signature};
 
 /// Of one call. The caller holds the bytes; only pointers to them are made here.
 const BATCH_MAX: usize = 1 << 20;
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(sign, module)?)?;
     module.add_function(wrap_pyfunction!(verify_signature, module)?)?;
     module.add_function(wrap_pyfunction!(verify_signatures, module)?)?;
     module.add_function(wrap_pyfunction!(verify_hmacs, module)?)
+}
+
+#[pyfunction]
+fn sign<'py>(py: Python<'py>, seed: &[u8], message: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    let seed = seed
+        .try_into()
+        .map_err(|_| PyValueError::new_err("a seed has 32 bytes"))?;
+    Ok(PyBytes::new(
+        py,
+        &py.detach(|| signature::sign(seed, message)),
+    ))
 }
 
 #[pyfunction]

@@ -28,7 +28,7 @@ def opener(unsealer: Unsealer) -> Callable[[bytes, bytes], bytes | None]:
         if not block.startswith(_SEALED):
             return None
         try:
-            key = unsealer.key(_core.sealed_with(block))
+            key = unsealer.key_of(record["chain"], _core.sealed_with(block))
         except (ErasedError, UnavailableError):
             return None
         return key.unseal(

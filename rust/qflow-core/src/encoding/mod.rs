@@ -10,7 +10,7 @@ mod writer;
 
 pub use cid::{
     CidBytes, block_cid, cid_of, codec_code, codec_name, digest, is_cid, parse_cid, parse_cid_text,
-    raw_cid,
+    raw_cid, raw_cids,
 };
 pub use reader::{DecodeError, Item, Reader};
 pub use writer::Writer;

@@ -221,7 +221,7 @@ impl<'a> Reader<'a> {
         };
         match content.split_first() {
             Some((0, cid)) if is_cid(cid) => Ok(cid),
-            _ => Err(self.refuse("a link must hold a CIDv1")),
+            _ => Err(self.refuse("a link must hold a CID")),
         }
     }
 

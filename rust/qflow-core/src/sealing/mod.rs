@@ -9,7 +9,12 @@
 mod payload;
 mod sealer;
 mod slot;
+mod state;
 
 pub use payload::{MAGIC, OVERHEAD, Place, is_sealed, seal_payload, sealed_with, unseal_payload};
 pub use sealer::{KEY_BYTES, SEAL_BYTES, Sealer, SealingError};
-pub use slot::{WRAPPED_BYTES, unwrap_key, wrap_key, wrapping_key};
+pub use slot::{WRAPPED_BYTES, rewrap_key, slot_bound, unwrap_key, wrap_key, wrapping_key};
+pub use state::{
+    Block, Owner, PART_OVERHEAD, Root, STATE_BYTES_MAX, STATE_MAGIC, StateError, parse_root,
+    seal_state,
+};

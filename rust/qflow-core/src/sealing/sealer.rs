@@ -4,6 +4,8 @@ use blake3::Hash;
 use chacha20poly1305::{AeadInOut, KeyInit, Tag, XChaCha20Poly1305, XNonce};
 use zeroize::Zeroizing;
 
+use crate::chunks::Gear;
+
 /// Bytes of a key.
 pub const KEY_BYTES: usize = 32;
 const COMMITMENT_BYTES: usize = 32;
@@ -17,6 +19,7 @@ pub const SEAL_BYTES: usize = TEXT_AT + TAG_BYTES;
 const COMMITMENT: &str = "qflow v1 sealing: commitment to the key";
 const ENCRYPTION: &str = "qflow v1 sealing: encryption key";
 const NONCE: &str = "qflow v1 sealing: synthetic nonce key";
+const CHUNKING: &str = "qflow v1 sealing: chunking key";
 
 /// Why something was not unsealed. It says nothing about the key or the content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +37,7 @@ pub struct Sealer {
     commitment: Hash,
     cipher: XChaCha20Poly1305,
     nonce_key: Zeroizing<[u8; KEY_BYTES]>,
+    chunking_key: Zeroizing<[u8; KEY_BYTES]>,
 }
 
 impl Sealer {
@@ -44,48 +48,87 @@ impl Sealer {
             commitment: blake3::derive_key(COMMITMENT, key).into(),
             cipher: XChaCha20Poly1305::new((&*encryption).into()),
             nonce_key: Zeroizing::new(blake3::derive_key(NONCE, key)),
+            chunking_key: Zeroizing::new(blake3::derive_key(CHUNKING, key)),
         }
+    }
+
+    /// Where texts that are sealed in parts are cut.
+    pub(super) fn gear(&self) -> Gear {
+        Gear::new(&self.chunking_key)
+    }
+
+    /// What tells this key from others, and shows nothing of it: how everything sealed begins.
+    #[must_use]
+    pub fn commitment(&self) -> &[u8; COMMITMENT_BYTES] {
+        self.commitment.as_bytes()
     }
 
     /// Append `text`, sealed and bound to `bound`: commitment, nonce, ciphertext, tag.
     pub fn seal(&self, bound: &[u8], text: &[u8], out: &mut Vec<u8>) {
-        let nonce = self.nonce(bound, text);
-        out.reserve(SEAL_BYTES + text.len());
-        out.extend_from_slice(self.commitment.as_bytes());
-        out.extend_from_slice(&nonce);
         let at = out.len();
-        out.extend_from_slice(text);
-        let buffer = &mut out[at..];
-        let tag = self
-            .cipher
-            .encrypt_inout_detached(&nonce, bound, buffer.into());
-        out.extend_from_slice(&tag.expect("less than 256 GiB"));
+        out.resize(at + SEAL_BYTES + text.len(), 0);
+        self.seal_into(bound, text, &mut out[at..]);
     }
 
-    /// What was sealed. The commitment is compared before anything is decrypted.
+    /// As `seal`, to a buffer that has SEAL_BYTES more than `text`.
+    ///
+    /// # Panics
+    /// When it has another length.
+    pub fn seal_into(&self, bound: &[u8], text: &[u8], out: &mut [u8]) {
+        let nonce = self.nonce(bound, text);
+        let (commitment, rest) = out.split_at_mut(COMMITMENT_BYTES);
+        let (nonce_out, rest) = rest.split_at_mut(NONCE_BYTES);
+        let (ciphertext, tag_out) = rest.split_at_mut(text.len());
+        commitment.copy_from_slice(self.commitment.as_bytes());
+        nonce_out.copy_from_slice(&nonce);
+        ciphertext.copy_from_slice(text);
+        let tag = self
+            .cipher
+            .encrypt_inout_detached(&nonce, bound, ciphertext.into());
+        tag_out.copy_from_slice(&tag.expect("less than 256 GiB"));
+    }
+
+    /// What was sealed.
     pub fn unseal(&self, bound: &[u8], sealed: &[u8]) -> Result<Vec<u8>, SealingError> {
+        let length = sealed.len().checked_sub(SEAL_BYTES);
+        let mut text = vec![0; length.ok_or(SealingError::Malformed)?];
+        self.unseal_into(bound, sealed, &mut text)?;
+        Ok(text)
+    }
+
+    /// What was sealed, to a buffer of its length. The commitment is compared before anything is
+    /// decrypted. After an error the buffer holds nothing of worth.
+    pub fn unseal_into(
+        &self,
+        bound: &[u8],
+        sealed: &[u8],
+        text: &mut [u8],
+    ) -> Result<(), SealingError> {
         let (commitment, rest) = sealed
             .split_first_chunk::<COMMITMENT_BYTES>()
             .ok_or(SealingError::Malformed)?;
         let (nonce, rest) = rest
             .split_first_chunk::<NONCE_BYTES>()
             .ok_or(SealingError::Malformed)?;
-        let (text, tag) = rest
+        let (ciphertext, tag) = rest
             .split_last_chunk::<TAG_BYTES>()
+            .filter(|(ciphertext, _)| ciphertext.len() == text.len())
             .ok_or(SealingError::Malformed)?;
         // Hashes are compared in constant time.
         if Hash::from_bytes(*commitment) != self.commitment {
             return Err(SealingError::OtherKey);
         }
-        let (nonce, mut text) = (XNonce::from(*nonce), text.to_vec());
+        let nonce = XNonce::from(*nonce);
+        text.copy_from_slice(ciphertext);
         self.cipher
-            .decrypt_inout_detached(&nonce, bound, (&mut text[..]).into(), &Tag::from(*tag))
+            .decrypt_inout_detached(&nonce, bound, (&mut *text).into(), &Tag::from(*tag))
             .map_err(|_| SealingError::Altered)?;
         // One content has one form, also when somebody with the key chose another nonce.
-        if self.nonce(bound, &text) != nonce {
+        if self.nonce(bound, text) != nonce {
+            text.fill(0);
             return Err(SealingError::Altered);
         }
-        Ok(text)
+        Ok(())
     }
 
     fn nonce(&self, bound: &[u8], text: &[u8]) -> XNonce {

@@ -1,0 +1,166 @@
+"""The calls of the control socket about checkpoints and stored states."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+from qflow.api._call import Call, Stream
+from qflow.api._ports import NodeLike
+
+
+class CreateCheckpoint(Call):
+    method = "checkpoint"
+    execution: str
+    label: str | None = None
+    description: str | None = None
+
+    async def answer(self, node: NodeLike, actor: str) -> Any:
+        return await node.states.create(
+            self.execution, label=self.label, description=self.description, actor=actor
+        )
+
+
+class Checkpoints(Stream):
+    method = "checkpoints"
+    execution: str | None = None
+    flow: str | None = None
+    label: str | None = None
+    since: int | None = None
+    until: int | None = None
+    limit: int | None = None
+
+    async def items(self, node: NodeLike, actor: str) -> AsyncGenerator[Any, None]:
+        asked = {name: getattr(self, name) for name in self.__struct_fields__}
+        async with aclosing(node.states.list(**asked)) as items:
+            async for item in items:
+                yield item
+
+
+class ShowCheckpoint(Call):
+    method = "show-checkpoint"
+    name: str
+
+    async def answer(self, node: NodeLike, actor: str) -> Any:
+        return await node.states.show(self.name)
+
+
+class DiffCheckpoints(Call):
+    method = "diff-checkpoints"
+    older: str
+    newer: str
+    paths: bool = False
+    limit: int = 100
+
+    async def answer(self, node: NodeLike, actor: str) -> Any:
+        return await node.states.diff(self.older, self.newer, paths=self.paths, limit=self.limit)
+
+
+class RestoreCheckpoint(Call):
+    method = "restore-checkpoint"
+    name: str
+    dry_run: bool = False
+
+    async def answer(self, node: NodeLike, actor: str) -> Any:
+        return await node.states.restore(self.name, dry_run=self.dry_run, actor=actor)
+
+
+class PruneCheckpoints(Call):
+    method = "prune-checkpoints"
+    execution: str | None = None
+    keep: int | None = None
+    dry_run: bool = True
+
+    async def answer(self, node: NodeLike, actor: str) -> Any:
+        return await node.states.prune(
+            self.execution, keep=self.keep, dry_run=self.dry_run, actor=actor
+        )
+
+
+class States(Stream):
+    method = "states"
+    execution: str | None = None
+    flow: str | None = None
+    limit: int | None = None
+
+    async def items(self, node: NodeLike, actor: str) -> AsyncGenerator[Any, None]:
+        found = node.states.stored(execution=self.execution, flow=self.flow, limit=self.limit)
+        async with aclosing(found):
+            async for item in found:
+                yield item
+
+
+class VerifyStates(Stream):
+    method = "verify-states"
+    executions: tuple[str, ...] = ()
+
+    async def items(self, node: NodeLike, actor: str) -> AsyncGenerator[Any, None]:
+        async with aclosing(node.states.verify(self.executions)) as steps:
+            async for step in steps:
+                yield step
+
+
+class DeleteState(Call):
+    method = "delete-state"
+    execution: str
+
+    async def answer(self, node: NodeLike, actor: str) -> Any:
+        return await node.states.delete(self.execution, actor=actor)
+
+
+class ExportStates(Stream):
+    """Into a file of this machine, by the node."""
+
+    method = "export-states"
+    path: str
+    executions: tuple[str, ...] = ()
+    with_key: bool = True
+    replace: bool = False
+
+    async def items(self, node: NodeLike, actor: str) -> AsyncGenerator[Any, None]:
+        steps = node.states.export(
+            self.executions, self.path, with_key=self.with_key, replace=self.replace
+        )
+        async with aclosing(steps):
+            async for step in steps:
+                yield step
+
+
+class ImportStates(Stream):
+    """From a file of this machine, by the node."""
+
+    method = "import-states"
+    path: str
+
+    async def items(self, node: NodeLike, actor: str) -> AsyncGenerator[Any, None]:
+        async with aclosing(node.states.import_(self.path)) as steps:
+            async for step in steps:
+                yield step
+
+
+class RecoverStates(Stream):
+    method = "recover-states"
+    executions: tuple[str, ...] = ()
+
+    async def items(self, node: NodeLike, actor: str) -> AsyncGenerator[Any, None]:
+        async with aclosing(node.states.recover(self.executions)) as steps:
+            async for step in steps:
+                yield step
+
+
+class SyncStates(Stream):
+    method = "sync-states"
+
+    async def items(self, node: NodeLike, actor: str) -> AsyncGenerator[Any, None]:
+        async with aclosing(node.states.sync()) as steps:
+            async for step in steps:
+                yield step
+
+
+class StateGarbage(Call):
+    method = "state-garbage"
+    collect: bool = False
+
+    async def answer(self, node: NodeLike, actor: str) -> Any:
+        return await node.states.garbage(collect=self.collect)

@@ -1,0 +1,262 @@
+"""The engine's checkpoints on their way into the store of states.
+
+The records are durable by now, and say which state is meant. A worker reads what the chain has had
+since the version before, and commits all that waits in one go. Whoever waits for a checkpoint hears
+when its version is durable, or why there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import anyio
+import msgspec
+
+from qflow import _core, model
+from qflow.audit import History
+from qflow.clock import Clock
+from qflow.diagnostics import logger
+from qflow.engine import Checkpoint
+from qflow.errors import (
+    BusyError,
+    CorruptError,
+    LockedError,
+    PoisonedError,
+    QflowError,
+)
+from qflow.state import Draft, Saved, States
+
+if TYPE_CHECKING:
+    from qflow.config import Config
+    from qflow.node._stored import Stored
+
+WAITING_BYTES_MAX: Final = 64 << 20
+"""Of sealed states that wait. At the bound only those are taken that somebody waits for; the engine
+makes the others later."""
+WAITING_MAX: Final = 1000
+GROUP_MAX: Final = 64
+"""Committed together."""
+GROUP_BYTES_MAX: Final = 16 << 20
+DOCUMENTS_MAX: Final = 64
+"""Flows whose documents are kept ready."""
+_AGAIN_MS: Final = 1000
+"""Before the next try when another process keeps the store to itself."""
+_log = logger(__name__)
+
+Done = Callable[[str | None, Exception | None], None]
+Confirm = Callable[[Sequence[bytes]], Awaitable[None]]
+
+
+class _Waiting(msgspec.Struct):
+    checkpoint: Checkpoint
+    done: list[Done]
+    """Its own, and those of the ones that were left out for it."""
+
+
+class Checkpoints:
+    """Fills the engine's port of that name. Entered: it works. Left: all that was taken is kept, or
+    its end was told."""
+
+    def __init__(
+        self,
+        states: States,
+        history: History,
+        clock: Clock,
+        *,
+        keep: int,
+        poisoned: Callable[[], str | None],
+        confirm: Confirm | None = None,
+    ) -> None:
+        self._states, self._history, self._clock = states, history, clock
+        self._keep, self._poisoned, self._confirm = keep, poisoned, confirm
+        self._waiting: dict[int, _Waiting] = {}
+        """In the order in which they are committed."""
+        self._optional: dict[str, _Waiting] = {}
+        """Those among them that a newer one of the execution may take the place of."""
+        self._bytes = 0
+        """Of those that wait, and of those that are being committed."""
+        self._kept = self._left_out = self._committing = 0
+        self._changed = anyio.Event()
+        self._stopping = False
+        self._documents: dict[str, bytes] = {}
+        self._tasks = anyio.create_task_group()
+
+    async def __aenter__(self) -> Self:
+        await self._tasks.__aenter__()
+        self._tasks.start_soon(self._work, name="qflow checkpoints")
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool | None:
+        self._stopping = True
+        self._changed.set()
+        return await self._tasks.__aexit__(kind, error, trace)
+
+    # -- the port --------------------------------------------------------------------------
+
+    @property
+    def has_room(self) -> bool:
+        """See `engine.Checkpoints`."""
+        return self._bytes < WAITING_BYTES_MAX and len(self._waiting) < WAITING_MAX
+
+    def keep(self, checkpoint: Checkpoint, done: Done) -> None:
+        """See `engine.Checkpoints`."""
+        item = _Waiting(checkpoint, [done])
+        if (before := self._optional.pop(checkpoint.execution, None)) is not None:
+            del self._waiting[id(before)]
+            self._bytes -= before.checkpoint.size_bytes
+            self._left_out += 1
+            item.done = [*before.done, done]
+        self._waiting[id(item)] = item
+        if not checkpoint.is_urgent:
+            self._optional[checkpoint.execution] = item
+        self._bytes += checkpoint.size_bytes
+        self._changed.set()
+
+    def status(self) -> dict[str, int]:
+        """Since the start: how many were `kept`, and `left_out` for newer ones; how many wait."""
+        waiting = len(self._waiting) + self._committing
+        return {"kept": self._kept, "left_out": self._left_out, "waiting": waiting}
+
+    # -- the worker ------------------------------------------------------------------------
+
+    async def _work(self) -> None:
+        # Shielded: whoever cancels the node still learns what is durable.
+        with anyio.CancelScope(shield=True):
+            while True:
+                while not self._waiting:
+                    if self._stopping:
+                        return
+                    self._changed = anyio.Event()
+                    await self._changed.wait()
+                await self._keep_some()
+
+    async def _keep_some(self) -> None:
+        group = self._group()
+        self._committing = len(group)
+        results = await anyio.to_thread.run_sync(self._commit, [i.checkpoint for i in group])
+        kept = [result.chain for result in results if isinstance(result, Saved)]
+        again: list[_Waiting] = []
+        for item, result in zip(group, results, strict=True):
+            if isinstance(result, LockedError | BusyError) and not self._stopping:
+                again.append(item)
+            else:
+                self._settle(item, result)
+        self._committing = 0
+        if kept:
+            await anyio.to_thread.run_sync(self._prune, kept)
+        if again:
+            self._waiting = {**{id(item): item for item in again}, **self._waiting}
+            _log.warning("checkpoints wait: another process keeps the store of states to itself")
+            await self._clock.sleep_until(self._clock.now_ms() + _AGAIN_MS)
+
+    def _settle(self, item: _Waiting, result: Saved | Exception) -> None:
+        self._bytes -= item.checkpoint.size_bytes
+        self._kept += isinstance(result, Saved)
+        if isinstance(result, Saved) and item.checkpoint.is_urgent and self._confirm is not None:
+            self._tasks.start_soon(self._confirmed, item, result)
+        else:
+            _tell(item, result)
+
+    async def _confirmed(self, item: _Waiting, saved: Saved) -> None:
+        assert self._confirm is not None
+        try:
+            await self._confirm([saved.cid])
+        except QflowError as error:
+            _tell(item, error)
+        else:
+            _tell(item, saved)
+
+    def _group(self) -> list[_Waiting]:
+        """Take what is committed next: the oldest, one of each execution."""
+        group: list[_Waiting] = []
+        seen: set[str] = set()
+        size = 0
+        for item in self._waiting.values():
+            if item.checkpoint.execution in seen:
+                continue
+            seen.add(item.checkpoint.execution)
+            size += item.checkpoint.size_bytes
+            if (group and size > GROUP_BYTES_MAX) or len(group) == GROUP_MAX:
+                break
+            group.append(item)
+        for item in group:
+            del self._waiting[id(item)]
+            if self._optional.get(item.checkpoint.execution) is item:
+                del self._optional[item.checkpoint.execution]
+        return group
+
+    def _commit(self, group: Sequence[Checkpoint]) -> list[Saved | Exception]:
+        """In a thread: each becomes a version, or an error."""
+        found: list[Any] = [self._drafted(checkpoint) for checkpoint in group]
+        drafts = [draft for draft in found if isinstance(draft, Draft)]
+        try:
+            saved = iter(self._states.commit_many(drafts) if drafts else ())
+        except Exception as error:  # noqa: BLE001 - told to whoever waits
+            failed = self._failed(error)
+            return [failed if isinstance(draft, Draft) else draft for draft in found]
+        return [next(saved) if isinstance(draft, Draft) else draft for draft in found]
+
+    def _failed(self, error: Exception) -> Exception:
+        if (why := self._poisoned()) is not None and not isinstance(error, PoisonedError):
+            return PoisonedError(why)
+        return error
+
+    def _drafted(self, checkpoint: Checkpoint) -> Draft | Exception:
+        chain = model.id_bytes(checkpoint.execution)
+        try:
+            # Of a version that goes further the store will say that this one is stale.
+            first = min(self._states.next_seq(chain), checkpoint.seq)
+            return Draft(
+                key=checkpoint.key,
+                records=self._records(chain, first, checkpoint.seq),
+                blocks=checkpoint.blocks,
+                document=self._document(checkpoint.definition),
+                status=checkpoint.status,
+            )
+        except (QflowError, ValueError, OSError) as error:
+            return self._failed(error)
+
+    def _records(
+        self, chain: bytes, first: int, last: int
+    ) -> list[tuple[bytes, tuple[bytes, bytes] | None]]:
+        records = []
+        for seq, found in enumerate(self._history.stored(chain, first), first):
+            records.append(found)
+            if seq == last:
+                return records
+        raise CorruptError(f"the log has no record {last} of {model.id_text(chain)}")
+
+    def _document(self, definition: str) -> bytes:
+        if (data := self._documents.get(definition)) is None:
+            data = self._history.block(_core.Cid(definition))
+            if len(self._documents) >= DOCUMENTS_MAX:
+                self._documents.clear()
+            self._documents[definition] = data
+        return data
+
+    def _prune(self, chains: Sequence[bytes]) -> None:
+        try:
+            self._states.prune_many(chains, self._keep)
+        except QflowError as error:
+            # They stay until the next time.
+            _log.warning("older checkpoints stay", error=str(error))
+
+
+def confirming(config: Config, stored: Stored) -> Confirm | None:
+    """What whoever waits for a checkpoint waits for besides; None for a quorum of this home."""
+    return stored.elsewhere.outbox.confirm if config.storage.quorum > 1 else None
+
+
+def _tell(item: _Waiting, result: Saved | Exception) -> None:
+    for done in item.done:
+        if isinstance(result, Saved):
+            done(str(_core.Cid(result.cid)), None)
+        else:
+            done(None, result)

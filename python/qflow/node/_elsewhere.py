@@ -1,0 +1,96 @@
+"""What of this home's states is kept at other places: pins of versions, envelopes of their keys."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from qflow import model
+from qflow.errors import BlockNotFoundError, QflowError, UnavailableError
+from qflow.state import _index
+from qflow.trust import make_envelope
+
+if TYPE_CHECKING:
+    from qflow.audit._erasures import Erasure
+    from qflow.state import States
+    from qflow.storage import Block, Database, Outbox
+    from qflow.trust import Keyring, NodeKey
+
+
+class Elsewhere:
+    """Fills the ports of `States` (its pins), `Outbox` (its envelopes) and `Care` (what an erasure
+    has to reach).
+
+    An envelope goes where versions go: it is wanted with the first version of a chain, and
+    released with the last.
+    """
+
+    def __init__(self, database: Database, keys: Keyring, key: NodeKey, subnet: str) -> None:
+        self._database, self._keys, self._key, self._subnet = database, keys, key, subnet
+
+    def bind(self, states: States, outbox: Outbox) -> None:
+        """Both need this one when they are made, and this one needs them."""
+        self._states, self.outbox = states, outbox
+
+    # -- for `States`, within its transactions ---------------------------------------------
+
+    def want_pin(self, db: sqlite3.Connection, cid: bytes, name: str) -> None:
+        """See `state.Pins`. The chain is in the pin's name: `qflow.state/<execution>/<number>`."""
+        chain = model.id_bytes(name.split("/")[1])
+        if not self.outbox.is_key_wanted(db, chain):
+            self.outbox.want_key(db, chain)
+        self.outbox.want_pin(db, cid, name)
+
+    def want_unpin(self, db: sqlite3.Connection, cid: bytes) -> None:
+        """See `state.Pins`."""
+        self.outbox.want_unpin(db, cid)
+        saved = _index.version_of(db, cid)
+        if saved is not None and len(_index.versions_of(db, saved.chain)) == 1:
+            self.outbox.release_key(db, saved.chain)
+
+    # -- for `Outbox` ----------------------------------------------------------------------
+
+    def envelope_of(self, chain: bytes) -> Block | None:
+        """The envelope of the key of a chain that has versions here; None for another, or when its
+        key is not here. Blocks. Raises ErasedError."""
+        newest = self._states.newest(chain)
+        if newest is None:
+            return None
+        try:
+            number = self._states.version(newest.cid).key
+            return self.make(chain, number)
+        except (BlockNotFoundError, UnavailableError):
+            return None
+
+    def make(self, chain: bytes, number: int) -> Block:
+        """The envelope of a key. Raises ErasedError, UnavailableError, SigningKeyError."""
+        return make_envelope(self._keys, self._key, subnet=self._subnet, chain=chain, number=number)
+
+    def rotated(self) -> None:
+        """The keys are wrapped otherwise: every envelope that is elsewhere is to be sent anew."""
+        self._database.write(self.outbox.renew_keys)
+
+    # -- for `Care` ------------------------------------------------------------------------
+
+    def envelope(self, chain: bytes, number: int) -> bytes | None:
+        """See `Remnants`."""
+        if not self._database.read(lambda db: self.outbox.is_key_wanted(db, chain)):
+            return None
+        try:
+            return self.make(chain, number)[0]
+        except QflowError:
+            return None
+
+    def erase(self, erased: Sequence[Erasure]) -> None:
+        """See `Remnants`."""
+        for erasure in erased:
+            self._states.delete(chain=erasure.chain)
+
+        def job(db: sqlite3.Connection) -> None:
+            for erasure in erased:
+                self.outbox.want_no_key(db, erasure.chain)
+                if erasure.envelope is not None:
+                    self.outbox.want_remove(db, erasure.envelope)
+
+        self._database.write(job)

@@ -1,0 +1,162 @@
+"""What of a home changes with its stored states: the log, by checkpoints and restores, and keys."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import anyio
+
+from qflow import _core, model
+from qflow.engine import Checkpoint, Flow, Identity, Live
+from qflow.engine._keeping import DESCRIPTION_CHARS_MAX, LABEL_CHARS_MAX
+from qflow.engine._replay import replay
+from qflow.engine._sealed import ASKED, Asked
+from qflow.engine._state import FINAL
+from qflow.errors import ExecutionStateError, PoisonedError
+from qflow.node._adoption import Adoption
+from qflow.node._archive import Archive
+from qflow.node._checkpoints import Checkpoints, confirming
+from qflow.trust import open_envelope
+
+if TYPE_CHECKING:
+    from qflow.audit import Index
+    from qflow.config import Config
+    from qflow.node._files import Files
+    from qflow.node._stored import Stored
+    from qflow.state import Saved
+    from qflow.trust import Keyring, Signers
+
+
+class Adopted(NamedTuple):
+    """What became of the records of a chain that was brought here."""
+
+    records: int
+    """That went to the log, or would."""
+    present: int
+    """That were there before."""
+    status: str
+    """Where the execution stands now, or would."""
+
+
+class Checkpointing(Protocol):
+    """Makes a checkpoint of an execution, named by its id or a beginning of it."""
+
+    def __call__(
+        self, execution: str, *, label: str | None, description: str | None, actor: str
+    ) -> Awaitable[str]:
+        """The CID of its version, which is durable."""
+        ...
+
+
+SetAside = Callable[[str], AbstractAsyncContextManager[None]]
+"""While the context lasts, nothing is decided of an execution; behind it, it goes on."""
+
+
+class Home:
+    """The log and the keys of one home, by its only writer."""
+
+    def __init__(
+        self,
+        *,
+        adoption: Adoption,
+        index: Index,
+        keys: Keyring,
+        signers: Signers,
+        subnet: str,
+        checkpoint: Checkpointing,
+        set_aside: SetAside,
+    ) -> None:
+        self._adoption, self._index = adoption, index
+        self._keys, self._signers, self._subnet = keys, signers, subnet
+        self._set_aside = set_aside
+        self.checkpoint = checkpoint
+        """Makes a checkpoint. Raises ExecutionNotFoundError, ExecutionStateError."""
+
+    async def restore(self, saved: Saved, *, dry_run: bool, actor: str) -> Adopted:
+        """Bring the chain of a verified version into the log; durable on return, and then the
+        execution goes on where a node runs. Raises as `Adoption.plan`."""
+        name = model.id_text(saved.chain)
+        if dry_run:
+            plan = await self._adoption.plan(saved)
+            return Adopted(plan.missing, plan.present, saved.status)
+        async with self._set_aside(name):
+            plan = await self._adoption.adopt(saved, actor=actor)
+        status = await anyio.to_thread.run_sync(lambda: self._index.execution(name).status)
+        return Adopted(plan.missing, plan.present, status)
+
+    def adopt_key(self, envelope: bytes) -> bool:
+        """Take the key in an envelope; False when it was here. Durable on return; blocks.
+
+        Raises VerificationError (changed, of another subnet, of a stranger), UnavailableError (no
+        key of the subnet opens it), ErasedError.
+        """
+        opened = open_envelope(envelope, self._keys, self._signers, subnet=self._subnet)
+        return self._keys.adopt(opened)
+
+
+async def checkpoint_files(
+    files: Files,
+    stored: Stored,
+    config: Config,
+    execution: str,
+    *,
+    label: str | None,
+    description: str | None,
+    actor: str,
+) -> str:
+    """Make a checkpoint of an execution while no node runs; the CID of its version, which is
+    durable. Raises ExecutionNotFoundError, ExecutionStateError."""
+    _check_texts(label, description)
+    asked = Asked(why=ASKED, label=label, description=description)
+    live = await anyio.to_thread.run_sync(partial(_restored, files, stored, execution))
+    identity = Identity(node=files.key.did, subnet=config.subnet)
+    at = max(files.clock.now_ms(), live.state.now)
+    try:
+        records, made = live.checkpoint(asked, at, identity, actor)
+    except ValueError as error:
+        raise ExecutionStateError(f"no checkpoint of {live.id} can be made: {error}") from None
+    await files.log.append(records, [])
+    await anyio.to_thread.run_sync(files.index.catch_up, files.log)
+    return await _kept(files, stored, config, made)
+
+
+def _check_texts(label: str | None, description: str | None) -> None:
+    for name, text, most in (
+        ("label", label, LABEL_CHARS_MAX),
+        ("description", description, DESCRIPTION_CHARS_MAX),
+    ):
+        if text is not None and not 0 < len(text) <= most:
+            raise ExecutionStateError(f"a {name} has 1 to {most} characters, not {len(text)}")
+
+
+def _restored(files: Files, stored: Stored, execution: str) -> Live:
+    known = files.index.execution(execution)
+    if known.status in FINAL:
+        raise ExecutionStateError(f"execution {known.id} is over; it cannot be checkpointed")
+    archive = Archive(
+        files.index, files.history, files.log, files.keys, stored.states, node=files.key.did
+    )
+    flow = Flow(_core.decode(files.history.block(_core.Cid(known.definition))))
+    found = replay(flow, known.id, archive.entries(known.id), archive.key(known.id))
+    return Live.of(flow, known.definition, found)
+
+
+async def _kept(files: Files, stored: Stored, config: Config, made: Checkpoint) -> str:
+    told: list[tuple[str | None, Exception | None]] = []
+    keeper = Checkpoints(
+        stored.states,
+        files.history,
+        files.clock,
+        keep=config.checkpoint.keep,
+        poisoned=lambda: stored.database.poisoned,
+        confirm=confirming(config, stored),
+    )
+    async with keeper:
+        keeper.keep(made, lambda version, error: told.append((version, error)))
+    ((version, why),) = told
+    if version is None:
+        raise why or PoisonedError("the store of states has stopped")
+    return version

@@ -1,0 +1,418 @@
+"""Checkpoints and stored states: finding, verifying, moving and restoring them. Of a running node,
+or of its files while none runs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from contextlib import aclosing
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import anyio
+
+from qflow import _core, model
+from qflow.api._states import (
+    Checkpoint,
+    Deleted,
+    Detail,
+    Difference,
+    Fault,
+    Garbage,
+    Pruned,
+    Refused,
+    Restored,
+    StateStep,
+    StoredState,
+    Verified,
+)
+from qflow.engine._snapshot import thaw
+from qflow.errors import (
+    BlockNotFoundError,
+    CorruptError,
+    QflowError,
+    UnavailableError,
+    VerificationError,
+)
+from qflow.node._difference import compare
+from qflow.node._state_files import Chosen, exporting, importing, refused_of
+from qflow.node._state_recovery import Recovery
+from qflow.node._state_views import cid_text
+
+if TYPE_CHECKING:
+    from qflow.api._states import Exported
+    from qflow.node._state_carriers import Carriers
+    from qflow.node._state_home import Home
+    from qflow.node._state_views import Views
+    from qflow.state import Page, Saved, States
+    from qflow.storage import SqliteBlocks
+
+PAGE: Final = 200
+"""Versions that are read at a time."""
+FINDINGS_MAX: Final = 100
+CHECKED: Final = (
+    "signature",
+    "signer",
+    "every block",
+    "seal",
+    "every record",
+    "place in the chain",
+)
+"""What `States.check` holds a version to."""
+_T = TypeVar("_T")
+Versions = list["Saved"]
+Refusals = list[Refused]
+Texts = list[str]
+
+
+class StateCare:
+    """What `qflow checkpoint` and `qflow state` do, over one store.
+
+    Executions are named by their id, checkpoints by CID or label, both also by how they begin.
+    """
+
+    def __init__(
+        self,
+        *,
+        states: States,
+        blocks: SqliteBlocks,
+        views: Views,
+        carriers: Carriers,
+        home: Home | None,
+        keep: int,
+    ) -> None:
+        self._states, self._blocks, self._views = states, blocks, views
+        self._carriers, self._home, self._keep = carriers, home, keep
+        self._lock = anyio.Lock()
+        """One import, recovery, restore, pruning or collection at a time."""
+
+    # -- finding ---------------------------------------------------------------------------
+
+    async def list(
+        self,
+        *,
+        execution: str | None = None,
+        flow: str | None = None,
+        label: str | None = None,
+        since: int | None = None,
+        until: int | None = None,
+        limit: int | None = None,
+    ) -> AsyncGenerator[Checkpoint, None]:
+        """Checkpoints, newest first; at most `limit`. Nothing was verified."""
+        asked: dict[str, Any] = {"execution": execution, "flow": flow, "label": label}
+        asked |= {"since": since, "until": until}
+        async with aclosing(self._saved(asked, limit)) as found:
+            async for saved in found:
+                yield await _in_thread(self._views.checkpoint, saved)
+
+    async def stored(
+        self, *, execution: str | None = None, flow: str | None = None, limit: int | None = None
+    ) -> AsyncGenerator[StoredState, None]:
+        """Executions that have a stored state, those with the newest checkpoint first."""
+        asked: dict[str, Any] = {"execution": execution, "flow": flow, "newest": True}
+        async with aclosing(self._saved(asked, limit)) as found:
+            async for saved in found:
+                yield await _in_thread(self._views.stored, saved)
+
+    async def _saved(self, asked: dict[str, Any], limit: int | None) -> AsyncGenerator[Saved, None]:
+        after: str | None = None
+        while limit is None or limit > 0:
+            count = PAGE if limit is None else min(PAGE, limit)
+            page = await _in_thread(partial(self._page, **asked, limit=count, after=after))
+            for saved in page.versions:
+                yield saved
+            limit = None if limit is None else limit - len(page.versions)
+            after = page.next
+            if after is None:
+                return
+
+    def _page(self, **asked: Any) -> Page:
+        try:
+            return self._states.list(**asked)
+        except ValueError as error:
+            raise QflowError(str(error)) from None
+
+    async def show(self, name: str) -> Detail:
+        """One checkpoint, or the newest of an execution. Raises BlockNotFoundError."""
+        return await _in_thread(lambda: self._views.detail(self._states.find(name)))
+
+    async def diff(self, older: str, newer: str, *, paths: bool, limit: int) -> Difference:
+        """What changed from one checkpoint to another of the same execution; with `paths` only
+        where. Both are verified. Raises QflowError when they are of two executions."""
+        return await _in_thread(partial(self._diff, older, newer, paths=paths, limit=limit))
+
+    def _diff(self, older: str, newer: str, *, paths: bool, limit: int) -> Difference:
+        before, after = self._states.find(older), self._states.find(newer)
+        if before.chain != after.chain:
+            raise QflowError(
+                f"{cid_text(before.cid)} and {cid_text(after.cid)} are of two executions:"
+                f" {model.id_text(before.chain)} and {model.id_text(after.chain)}"
+            )
+        states = [thaw(_core.decode(self._states.load(saved.cid))) for saved in (before, after)]
+        found = compare(*states, limit=limit, values=not paths)
+        return Difference(
+            older=self._views.checkpoint(before),
+            newer=self._views.checkpoint(after),
+            changes=tuple(found.changes),
+            more=found.more,
+            entered=tuple(found.entered),
+            left=tuple(found.left),
+        )
+
+    # -- keeping ---------------------------------------------------------------------------
+
+    async def create(
+        self, execution: str, *, label: str | None, description: str | None, actor: str
+    ) -> Checkpoint:
+        """Write down the state of an execution that is not over; durable on return.
+
+        Raises ExecutionNotFoundError, ExecutionStateError, ErasedError, QflowError for a text that
+        is too long.
+        """
+        made = await self._writable().checkpoint(
+            execution, label=label, description=description, actor=actor
+        )
+        return await _in_thread(lambda: self._views.checkpoint(self._states.find(made)))
+
+    async def prune(
+        self, execution: str | None, *, keep: int | None, dry_run: bool, actor: str
+    ) -> Pruned:
+        """Delete all but the newest checkpoints of one execution, or of each."""
+        if not dry_run:
+            self._writable()
+        async with self._lock:
+            return await _in_thread(partial(self._prune, execution, keep or self._keep, dry_run))
+
+    def _prune(self, execution: str | None, keep: int, dry_run: bool) -> Pruned:
+        deleted: list[Checkpoint] = []
+        blocks = size = 0
+        for newest in self._newest_of([] if execution is None else [execution]):
+            doomed = self._states.history(newest.chain)[keep:]
+            deleted += [self._views.checkpoint(saved) for saved in doomed]
+            if doomed and dry_run:
+                freed = self._views.alone(newest.chain, doomed)
+                blocks, size = blocks + len(freed), size + sum(freed.values())
+            elif doomed:
+                removed = self._states.prune(newest.chain, keep)
+                blocks, size = blocks + removed.blocks, size + removed.size_bytes
+        return Pruned(deleted=tuple(deleted), blocks=blocks, bytes=size, dry_run=dry_run)
+
+    async def delete(self, execution: str, *, actor: str) -> Deleted:
+        """Delete every checkpoint of an execution; endpoints release their pins when they are
+        reached. Durable on return. Raises BlockNotFoundError."""
+        self._writable()
+        async with self._lock:
+            return await _in_thread(self._delete, execution)
+
+    def _delete(self, execution: str) -> Deleted:
+        (newest,) = self._newest_of([execution])
+        versions = [saved.cid for saved in self._states.history(newest.chain)]
+        removed = self._states.delete(chain=newest.chain)
+        return Deleted(
+            execution=model.id_text(newest.chain),
+            versions=removed.versions,
+            blocks=removed.blocks,
+            bytes=removed.size_bytes,
+            pins_owed=self._carriers.owed(versions),
+        )
+
+    async def garbage(self, *, collect: bool) -> Garbage:
+        """What the store holds that nothing names; with `collect` it is deleted."""
+        if not collect:
+            found = await _in_thread(self._states.garbage)
+        else:
+            self._writable()
+            async with self._lock:
+                found = await _in_thread(self._states.collect)
+        return Garbage(blocks=found.blocks, bytes=found.size_bytes, collected=collect)
+
+    # -- verifying -------------------------------------------------------------------------
+
+    def verify(self, executions: Sequence[str]) -> AsyncGenerator[StateStep, None]:
+        """Verify every version of these executions, or of all; the last step has a `Verified`."""
+        return _stepping(self._verifying(executions))
+
+    def _verifying(self, executions: Sequence[str]) -> Generator[tuple[int, int], None, Verified]:
+        chains = [newest.chain for newest in self._newest_of(executions)]
+        faults: list[Fault] = []
+        more = versions = blocks = size = records = 0
+        for done, chain in enumerate(chains):
+            yield done, len(chains)
+            found = self._states.verify(chain)
+            room = FINDINGS_MAX - len(faults)
+            faults += [
+                Fault(where=item.where, what=item.what, execution=model.id_text(chain))
+                for item in found.findings[:room]
+            ]
+            more += found.more + len(found.findings[room:])
+            versions, blocks = versions + found.versions, blocks + found.blocks
+            size, records = size + found.size_bytes, records + found.records
+        return Verified(
+            ok=not faults,
+            executions=len(chains),
+            versions=versions,
+            blocks=blocks,
+            bytes=size,
+            records=records,
+            findings=tuple(faults),
+            more=more,
+        )
+
+    def _newest_of(self, executions: Sequence[str]) -> Versions:
+        """The newest versions of the executions that are named, or of all."""
+        found: Versions = []
+        for name in executions or (None,):
+            page = self._page(execution=name, newest=True, limit=PAGE)
+            if name is not None and len(page.versions) != 1:
+                several = "several executions" if page.versions else "no execution"
+                raise BlockNotFoundError(f"{several} with a stored state begin with {name!r}")
+            found += page.versions
+            while page.next is not None:
+                page = self._page(execution=name, newest=True, limit=PAGE, after=page.next)
+                found += page.versions
+        return list({saved.cid: saved for saved in found}.values())
+
+    # -- moving ----------------------------------------------------------------------------
+
+    def export(
+        self, executions: Sequence[str], path: str, *, with_key: bool, replace: bool
+    ) -> AsyncGenerator[StateStep, None]:
+        """Write the newest good checkpoint of each execution (or the one that a CID names) into a
+        CAR file with its key; the last step has an `Exported`."""
+        return _stepping(
+            self._exporting(executions, Path(path), with_key=with_key, replace=replace)
+        )
+
+    def _exporting(
+        self, executions: Sequence[str], path: Path, *, with_key: bool, replace: bool
+    ) -> Generator[tuple[int, int], None, Exported]:
+        chosen = Chosen([], [])
+        names = executions or [cid_text(saved.cid) for saved in self._newest_of([])]
+        for name in names:
+            saved = self._states.find(name)
+            try:
+                good, refused = self._good(saved)
+            except QflowError as error:
+                chosen.refused.append(refused_of(saved, str(error)))
+                continue
+            chosen.refused.extend(refused)
+            if good not in chosen.versions:
+                chosen.versions.append(good)
+        envelope = self._carriers.envelope if with_key else None
+        return (
+            yield from exporting(
+                self._blocks, self._views, chosen, path, envelope=envelope, replace=replace
+            )
+        )
+
+    async def import_(self, path: str) -> AsyncGenerator[StateStep, None]:
+        """Take checkpoints and keys out of a CAR file, each verified; the last step has a
+        `Brought`. Raises VerificationError, and takes nothing, when the file is damaged."""
+        home = self._writable()
+        async with self._lock:
+            steps = importing(
+                self._states, self._blocks, self._views, Path(path), adopt=home.adopt_key
+            )
+            async with aclosing(_stepping(steps)) as told:
+                async for step in told:
+                    yield step
+
+    async def recover(self, executions: Sequence[str]) -> AsyncGenerator[StateStep, None]:
+        """Fetch checkpoints of these executions, or of all, from the endpoints of the settings,
+        each verified; the last step has a `Brought`. Raises UnavailableError when there is no
+        endpoint, or none answers."""
+        home, urls = self._writable(), self._carriers.urls
+        if not urls:
+            raise UnavailableError("no endpoint is set: storage.kubo names them")
+        async with self._lock:
+            recovery = Recovery(
+                self._states,
+                self._blocks,
+                self._views,
+                subnet=self._carriers.subnet,
+                signers=self._carriers.signers,
+                adopt=home.adopt_key,
+                open_kubo=self._carriers.open_kubo,
+            )
+            async with aclosing(recovery.run(urls, executions)) as steps:
+                async for step in steps:
+                    yield step
+
+    def sync(self) -> AsyncGenerator[StateStep, None]:
+        """Bring every endpoint up to date now; the last step has a `Synced`."""
+        self._writable()
+        return self._carriers.sync()
+
+    # -- restoring -------------------------------------------------------------------------
+
+    async def restore(self, name: str, *, dry_run: bool, actor: str) -> Restored:
+        """Bring an execution into the log of this home from its newest good checkpoint, or from
+        the one that is named and those before it. Durable on return.
+
+        Raises ExecutionStateError when the execution of this home is ahead, over, or went another
+        way, ErasedError, VerificationError when no checkpoint is good.
+        """
+        home = self._writable()
+        async with self._lock:
+            named = await _in_thread(self._states.find, name)
+            saved, refused = await _in_thread(self._good, named)
+            done = await home.restore(saved, dry_run=dry_run, actor=actor)
+            return Restored(
+                checkpoint=await _in_thread(self._views.checkpoint, saved),
+                verified=CHECKED,
+                refused=tuple(refused),
+                records=done.records,
+                present=done.present,
+                status=done.status,
+                dry_run=dry_run,
+            )
+
+    def _good(self, named: Saved) -> tuple[Saved, Refusals]:
+        """The first that verifies of a version and those before it, and what was refused."""
+        refused: Refusals = []
+        for saved in self._states.history(named.chain):
+            if saved.number > named.number:
+                continue
+            try:
+                good = self._states.check(saved.cid)
+                if good.chain != named.chain:
+                    raise VerificationError("it is of another execution than the index says")
+                return good, refused
+            except (VerificationError, BlockNotFoundError, CorruptError) as error:
+                refused.append(refused_of(saved, str(error)))
+        why = "; ".join(f"{item.cid}: {item.why}" for item in refused)
+        raise VerificationError(f"no checkpoint of {model.id_text(named.chain)} is good: {why}")
+
+    def _writable(self) -> Home:
+        if self._home is None:
+            raise UnavailableError("the files of this home were opened for reading only")
+        return self._home
+
+
+async def _in_thread(work: Callable[..., _T], *arguments: Any) -> _T:
+    return await anyio.to_thread.run_sync(work, *arguments)
+
+
+async def _stepping(
+    steps: Generator[tuple[int, int], None, Any],
+) -> AsyncGenerator[StateStep, None]:
+    """Work in a thread, step by step; left before its end, it is closed there."""
+    try:
+        while True:
+            told, result = await _in_thread(_advance, steps)
+            if told is None:
+                yield StateStep(result=result)
+                return
+            yield StateStep(done=told[0], whole=told[1])
+    finally:
+        with anyio.CancelScope(shield=True):
+            await _in_thread(steps.close)
+
+
+def _advance(
+    steps: Generator[tuple[int, int], None, Any],
+) -> tuple[tuple[int, int] | None, Any]:
+    try:
+        return next(steps), None
+    except StopIteration as end:
+        return None, end.value
