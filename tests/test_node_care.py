@@ -196,6 +196,7 @@ async def test_an_erased_execution_verifies_and_says_nothing_more(
             "execution": erased.id,
             "key": tombstone["meta"]["key"],
             "reason": "asked",
+            "envelope": tombstone["meta"]["envelope"],
         }
 
 

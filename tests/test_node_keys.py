@@ -175,7 +175,7 @@ async def taken_again(moved: Moved, here: Node) -> None:
 async def test_an_erasure_that_a_crash_cut_short_is_finished(
     moved: Moved, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from qflow.node import _care
+    from qflow.node import _erasing
 
     class DiedError(Exception):
         pass
@@ -187,7 +187,7 @@ async def test_an_erasure_that_a_crash_cut_short_is_finished(
         await finished(moved, here)
         with monkeypatch.context() as patch:
             if where == "before the key":
-                patch.setattr(_care, "shred", die)
+                patch.setattr(_erasing, "shred", die)
             elif where == "before the states":
                 patch.setattr(Elsewhere, "erase", die)
             else:

@@ -272,7 +272,7 @@ async def test_a_document_on_its_way_to_the_log_does_not_stop_a_cut(
     async with node(tmp_path, world) as here:
         await fill(here, 3)
         new = here.validate(AGAIN)
-        here._engine._ledger._stored.add(str(_core.cid_of(_core.encode(new.document))))
+        here._engine._ledger.definitions.note_stored(str(_core.cid_of(_core.encode(new.document))))
         assert (await retained(here, ALL))[-2].what == "prune"
 
 

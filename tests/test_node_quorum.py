@@ -21,8 +21,19 @@ def world() -> World:
     return World()
 
 
-async def test_a_checkpoint_is_pinned_elsewhere_before_it_is_answered(
+async def test_what_was_taken_away_there_is_sent_again_within_the_call(
     tmp_path: Path, world: World, kubo: Daemon
+) -> None:
+    async with node(tmp_path, world, storage={"kubo": [kubo.url], "quorum": 2}) as here:
+        execution = await held(here, world, HOLD)
+        await here.checkpoint(execution)
+        kubo.clear()
+        made = await here.checkpoint(execution)
+        assert str(made["version"]) in kubo.pins()
+
+
+async def test_a_checkpoint_is_pinned_elsewhere_before_it_is_answered(
+    tmp_path: Path, world: World, kubo: Daemon, capsys: pytest.CaptureFixture[str]
 ) -> None:
     storage = {"kubo": [kubo.url], "quorum": 2}
     async with node(tmp_path, world, storage=storage) as here:
@@ -34,6 +45,9 @@ async def test_a_checkpoint_is_pinned_elsewhere_before_it_is_answered(
         with pytest.raises(UnavailableError, match="0 of 1 other stores have it"):
             await here.checkpoint(execution)
         assert len(versions(here, execution)) == 2, "it is durable here all the same"
+        said = capsys.readouterr()
+        assert "a checkpoint is durable here" in said.out + said.err
+        assert "was not kept" not in said.out + said.err
         world.gate.set()
         assert (await here.wait(execution)).output == {"n": 5}
     verify(tmp_path / "home")

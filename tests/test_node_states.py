@@ -103,6 +103,8 @@ async def test_a_key_is_wanted_with_the_first_version_and_released_with_the_last
         await here.checkpoint(execution, label="b")
         assert kinds(here) == ["key", "pin", "pin"]
         gone = await here.states.prune(None, keep=1, dry_run=False, actor="me")
+        assert (gone.deleted, kinds(here)) == ((), ["key", "pin", "pin"])
+        gone = await here.states.prune(None, keep=1, dry_run=False, actor="me", labelled=True)
         assert [item.label for item in gone.deleted] == ["a"]
         assert kinds(here) == ["key", "pin", "unpin"]
         done = await here.states.delete(execution, actor="me")

@@ -111,6 +111,8 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
     """Why neither output nor problem is shown: `erased`, or `sealed` where the key is not."""
     checkpoint: int | None = None
     """The number of the record of its newest checkpoint."""
+    shut: str | None = None
+    """Why the node that runs does nothing with it; a node that is started tries again."""
 
 
 class Withheld(enum.StrEnum):

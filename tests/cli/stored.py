@@ -54,6 +54,8 @@ class StoredStates:
         self.faults: tuple[Fault, ...] = ()
         self.endpoints: tuple[Endpoint, ...] = ()
         self.difference: tuple[Change, ...] = ()
+        self.missing: tuple[str, ...] = ()
+        """Executions that others wait for, without a checkpoint."""
 
     def _find(self, name: str) -> Checkpoint:
         for item in self.items:
@@ -98,20 +100,42 @@ class StoredStates:
             left=("/do/0/look",),
         )
 
-    async def restore(self, name: str, *, dry_run: bool, actor: str) -> Restored:
+    async def restore(
+        self,
+        name: str,
+        *,
+        dry_run: bool,
+        actor: str,
+        children_anew: bool = False,
+        or_older: bool = False,
+    ) -> Restored:
         self.calls.append(("restore", (name, dry_run, actor)))
-        return Restored(
-            checkpoint=self._find(name),
-            verified=("signature", "seal"),
-            refused=self.refused,
-            records=6,
-            present=2,
-            status="waiting",
-            dry_run=dry_run,
+        if self.missing and not children_anew:
+            raise ExecutionStateError(f"it waits for {self.missing[0]}: --children-anew")
+        parent, *children = (
+            Restored(
+                asked=self.refused[0].cid if self.refused else item.cid,
+                taken=item.cid,
+                checkpoint=item,
+                verified=("signature", "seal"),
+                refused=self.refused,
+                records=6,
+                present=2,
+                status="waiting",
+                dry_run=dry_run,
+            )
+            for item in (self._find(name), *self.items[1:])
         )
+        return replace(parent, children=tuple(children), anew=self.missing)
 
     async def prune(
-        self, execution: str | None, *, keep: int | None, dry_run: bool, actor: str
+        self,
+        execution: str | None,
+        *,
+        keep: int | None,
+        dry_run: bool,
+        actor: str,
+        labelled: bool = False,
     ) -> Pruned:
         self.calls.append(("prune", (execution, keep, dry_run)))
         deleted = tuple(self.items[keep or 1 :])
@@ -146,7 +170,8 @@ class StoredStates:
         yield StateStep(
             result=Exported(
                 path=path, checkpoints=tuple(self.items), blocks=12, bytes=70_000,
-                keys=int(with_key), refused=self.refused,
+                keys=int(with_key), refused=self.refused, children=len(self.items) - 1,
+                missing=self.missing,
             )
         )  # fmt: skip
 

@@ -179,6 +179,7 @@ def test_the_one_before_is_taken_when_the_newest_is_damaged(qflow: Home, other: 
     found = other.json("checkpoint", "restore", execution)
     assert found["checkpoint"]["cid"] == older["cid"]
     assert [item["cid"] for item in found["refused"]] == [newest["cid"]]
+    assert (found["asked"], found["taken"]) == (newest["cid"], older["cid"])
     damage(other, older["state"])
     none = other("checkpoint", "restore", execution, code=1)
     assert "no checkpoint of" in none.stderr
@@ -238,16 +239,18 @@ def test_only_what_one_checkpoint_begins_with_names_it(qflow: Home) -> None:
 
 def test_pruning_keeps_the_newest_and_frees_the_rest(qflow: Home) -> None:
     execution = waiting(qflow, "a", "b", "c")
-    dry = qflow.json("checkpoint", "prune", "--keep", "1", "--dry-run")
+    kept = qflow("checkpoint", "prune", "--keep", "1", "--yes")
+    assert "nothing to delete" in kept.stderr, "those with a label stay"
+    dry = qflow.json("checkpoint", "prune", "--keep", "1", "--labelled", "--dry-run")
     assert [item["label"] for item in dry["deleted"]] == ["b", "a"]
     assert len(qflow.json("checkpoint", "list")) == 3
-    done = qflow.json("checkpoint", "prune", execution, "--keep", "1")
+    done = qflow.json("checkpoint", "prune", execution, "--keep", "1", "--labelled", "--yes")
     assert done | {"dry_run": True} == dry
     (left,) = qflow.json("checkpoint", "list")
     assert left["label"] == "c"
     assert qflow.json("state", "verify")["ok"] is True
     assert qflow.json("state", "garbage")["blocks"] == 0
-    assert "nothing to delete" in qflow("checkpoint", "prune", "--keep", "1").stderr
+    assert "nothing to delete" in qflow("checkpoint", "prune", "--keep", "1", "--yes").stderr
 
 
 def test_labels_have_a_bound_and_times_select(qflow: Home) -> None:
@@ -262,7 +265,7 @@ def test_labels_have_a_bound_and_times_select(qflow: Home) -> None:
 
 
 def test_without_a_home_or_a_history_there_is_nothing(qflow: Home) -> None:
-    for command in (("list",), ("create", "01k9x"), ("prune",), ("restore", "01k9x")):
+    for command in (("list",), ("create", "01k9x"), ("prune", "--yes"), ("restore", "01k9x")):
         done = qflow("checkpoint", *command, code=3)
         assert "qflow init" in done.stderr
     assert not qflow.path.exists()

@@ -146,6 +146,42 @@ def test_another_machine_takes_the_keys(
     assert "keys of subnet 'default'; this home is of 'elsewhere'" in refused.stderr
 
 
+def test_a_home_that_lost_its_subnet_keys_is_opened_with_its_own_export(
+    qflow: Run, home: Path
+) -> None:
+    flow = home.parent / "flow.json"
+    flow.write_text(json.dumps(FLOW))
+    assert qflow("init").exit_code == 0
+    assert qflow("run", str(flow), "--input", '{"name": "x"}').exit_code == 0
+    (ran,) = (one["id"] for one in json.loads(qflow("list", "--json").stdout))
+    file, old, stranger = (home.parent / f"{name}.keys" for name in ("new", "old", "stranger"))
+    other = str(home.parent / "other")
+    for _ in range(2):
+        assert qflow("keys", "rotate").exit_code == 0
+    assert qflow("init", "--home", other).exit_code == 0
+    assert qflow("keys", "export", str(stranger), "--home", other).exit_code == 0
+    assert qflow("keys", "import", str(stranger)).exit_code == 0
+    assert qflow("keys", "export", str(old)).exit_code == 0
+    assert qflow("keys", "rotate", "--forget", "--yes").exit_code == 0
+    assert qflow("keys", "export", str(file)).exit_code == 0
+    (home / "subnet.keys").unlink()
+    for command in (("rotate",), ("import", str(stranger)), ("import", str(old))):
+        refused = qflow("keys", *command)
+        assert refused.exit_code != 0, command
+        assert "qflow keys import FILE" in refused.stderr, command
+    (home / "subnet.keys").unlink(missing_ok=True)
+    brought = document(qflow("keys", "import", str(file), "--json"))
+    assert (brought["epochs"], brought["fresh"]) == ([3], 1)
+    shown = document(qflow("keys", "show", "--json"))
+    assert (shown["epoch"], shown["oldest"], shown["imported"]) == (3, 3, [])
+    assert document(qflow("show", ran, "--json"))["output"] == {"name": "x"}
+    records = qflow("audit", "query", "--json", "--type", "q.qflow.keys.imported.v1").stdout
+    assert len(records.splitlines()) >= 2
+    assert qflow("keys", "rotate").exit_code == 0
+    again = qflow("run", str(flow), "--input", '{"name": "y"}')
+    assert again.exit_code == 0, again.stderr
+
+
 def test_an_export_may_be_under_a_passphrase(
     qflow: Run, home: Path, ran: str, secret_file: Path
 ) -> None:

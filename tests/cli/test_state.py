@@ -63,8 +63,8 @@ def test_a_file_that_is_there_stays_and_nothing_is_left_beside_it(qflow: Home) -
     refused = qflow("state", "export", "--out", str(file), code=2)
     assert "--force" in refused.stderr
     assert file.read_bytes() == before
-    missing = qflow("state", "export", "--out", str(qflow.flows / "no" / "x.car"), code=5)
-    assert "No such file or directory" in missing.stderr
+    missing = qflow("state", "export", "--out", str(qflow.flows / "no" / "x.car"), code=2)
+    assert "is no folder" in missing.stderr
     qflow("state", "export", "zz", "--out", str(qflow.flows / "y.car"), code=3)
     assert sorted(path.name for path in qflow.flows.glob("*.car*")) == ["state.car"]
     assert not [path for path in qflow.flows.iterdir() if path.name.startswith(".")]
@@ -167,11 +167,11 @@ def test_one_changed_byte_in_the_store_is_found_and_named(qflow: Home) -> None:
 def test_deleting_leaves_nothing_and_the_execution_goes_on(qflow: Home) -> None:
     execution = waiting(qflow, "a", "b")
     with qflow.serving():
-        done = qflow.json("state", "delete", execution[:20])
+        done = qflow.json("state", "delete", execution[:20], "--yes")
         assert (done["execution"], done["versions"], done["durable"]) == (execution, 2, True)
         assert qflow.json("state", "list") == []
         assert "no garbage" in qflow("state", "garbage").stdout
-        qflow("state", "delete", execution, code=3)
+        qflow("state", "delete", execution, "--yes", code=3)
         qflow("state", "history", execution, code=3)
         again = qflow.json("checkpoint", "create", execution)
         assert again["checkpoint"]["number"] == 0
@@ -219,11 +219,11 @@ def test_pins_are_owed_while_kubo_is_off_and_everything_comes_back_from_it(
     other("checkpoint", "restore", execution)
     with other.serving():
         assert other(*APPROVED).stdout.strip() == execution
-    assert qflow.json("state", "delete", execution)["pins_owed"] == 2
+    assert qflow.json("state", "delete", execution, "--yes")["pins_owed"] == 2
     for home in (qflow, other):
         home("state", "sync")
     assert pins_at(kubo) != set()
-    other("state", "delete", execution)
+    other("state", "delete", execution, "--yes")
     other("state", "sync")
     assert pins_at(kubo) == set()
 
@@ -235,8 +235,8 @@ def pins_at(kubo: Daemon) -> set[str]:
 
 def test_there_is_nothing_to_recover_from_without_endpoints(qflow: Home) -> None:
     qflow("init")
-    refused = qflow("state", "recover", code=5)
-    assert "storage.kubo" in refused.stderr
+    refused = qflow("state", "recover", code=2)
+    assert "hint: set storage.kubo" in refused.stderr
     assert "no endpoints" in qflow("state", "sync").stderr
 
 

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import Result
 
 from qflow.api._states import Change, Endpoint, Fault, Refused
-from qflow.cli import _checkpoint, _retain, _state
+from qflow.cli import _retain
 from tests.cli.conftest import Behind
 from tests.cli.stored import EVIL, EXECUTION, StoredStates, checkpoint
 
@@ -110,6 +110,19 @@ def test_restore_says_what_was_refused_and_which_is_taken(qflow: Run, states: St
     assert documents(qflow("checkpoint", "restore", "01k9x", "--json"))["records"] == 6
 
 
+def test_what_an_execution_waits_for_is_restored_with_it_and_said(
+    qflow: Run, states: StoredStates
+) -> None:
+    states.items[1] = checkpoint(1, execution="child-" + "0" * 20)
+    done = qflow("checkpoint", "restore", "01k9x").stdout
+    assert done.index(EXECUTION) < done.index("child-" + "0" * 20)
+    states.missing = ("lost-" + "0" * 21,)
+    assert qflow("checkpoint", "restore", "01k9x").exit_code == 4
+    anew = qflow("checkpoint", "restore", "01k9x", "--children-anew")
+    assert re.search(rf"anew +{states.missing[0]}", anew.stdout)
+    assert documents(qflow("checkpoint", "restore", "01k9x", "--children-anew", "--json"))["anew"]
+
+
 def test_a_difference_is_a_pointer_a_line_and_hides_values_when_asked(
     qflow: Run, states: StoredStates
 ) -> None:
@@ -134,8 +147,7 @@ def test_a_difference_is_a_pointer_a_line_and_hides_values_when_asked(
 def test_a_person_is_asked_before_checkpoints_go(
     qflow: Run, states: StoredStates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (_retain, _checkpoint, _state):
-        monkeypatch.setattr(module, "is_asked", lambda _: True, raising=False)
+    monkeypatch.setattr(_retain, "is_asked", lambda _: True)
     asked = qflow("checkpoint", "prune", "--keep", "2", input="n\n")
     assert "delete 1 checkpoint, here and where they are pinned?" in asked.stderr
     assert [call[1][2] for call in states.calls] == [True]
@@ -152,7 +164,7 @@ def test_prune_lists_what_goes(qflow: Run, states: StoredStates) -> None:
     dry = qflow("checkpoint", "prune", "--dry-run")
     assert dry.stdout.count("would go  ") == 2
     assert "would free 3 blocks, 999 B" in dry.stderr
-    assert len(documents(qflow("checkpoint", "prune", "--json"))["deleted"]) == 2
+    assert len(documents(qflow("checkpoint", "prune", "--yes", "--json"))["deleted"]) == 2
 
 
 def test_states_are_listed_shown_and_followed_back(qflow: Run, states: StoredStates) -> None:
@@ -192,13 +204,18 @@ def test_export_takes_an_absolute_path_and_never_replaces_by_itself(
     assert states.calls[-1] == ("export", (("01k9x",), str(tmp_path / "a.car"), True, False))
     assert "1, wrapped for the subnet" in done.stdout
     assert "restored anywhere else" in qflow("state", "export", "-o", "b", "--without-key").stdout
-    (tmp_path / "a.car").write_bytes(b"x")
+    (tmp_path / "a.car").write_bytes(b"")
     there = qflow("state", "export", "-o", "a.car")
     assert (there.exit_code, "--force" in there.stderr) == (2, True)
     assert qflow("state", "export", "-o", "a.car", "--force").exit_code == 0
     assert qflow("state", "export", "-o", str(tmp_path)).exit_code == 2
+    assert "3, 2 of them subflows" in done.stdout
     states.refused = (Refused(cid="bafyreix", why="the key was destroyed"),)
     assert qflow("state", "export", "-o", "c.car").exit_code == 1
+    states.refused, states.missing = (), ("lost-" + "0" * 21,)
+    lost = qflow("state", "export", "-o", "d.car")
+    assert lost.exit_code == 1
+    assert f"missing   {states.missing[0]}" in lost.stdout
 
 
 def test_import_and_recover_say_what_they_took_and_what_not(
@@ -243,7 +260,7 @@ def test_garbage_is_reported_and_collected_when_asked(qflow: Run, states: Stored
         ("checkpoint", "show", "01k9x"),
         ("checkpoint", "restore", "01k9x"),
         ("checkpoint", "diff", "bafyreic1", "bafyreic1"),
-        ("checkpoint", "prune"),
+        ("checkpoint", "prune", "--yes"),
         ("state", "list"),
         ("state", "show", "01k9x"),
         ("state", "verify"),

@@ -153,9 +153,13 @@ class Pins:
     def __init__(self) -> None:
         self.wanted: dict[bytes, str] = {}
         self.unwanted: list[bytes] = []
+        self.erased: set[bytes] = set()
 
     def want_pin(self, _db: object, cid: bytes, name: str) -> None:
         self.wanted[cid] = name
+
+    def is_erased(self, _db: object, chain: bytes) -> bool:
+        return chain in self.erased
 
     def want_unpin(self, _db: object, cid: bytes) -> None:
         self.unwanted.append(cid)

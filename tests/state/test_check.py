@@ -121,3 +121,40 @@ def test_findings_are_bounded(home: Home, execution: Execution, monkeypatch: Any
     change(home, INDEX["a label"])
     checked = home.states.verify()
     assert (len(checked.findings), checked.more) == (2, 1)
+
+
+@pytest.mark.holds("S14")
+def test_what_rotted_on_the_disk_is_found_although_it_is_in_memory(
+    home: Home, execution: Execution
+) -> None:
+    saved = filled(home, execution)
+    assert home.states.verify().findings == []
+    for kind in KINDS:
+        cid = parts_of(home, saved[2])[kind]
+        (data,) = home.blocks.load([cid])
+        overwrite(home.path, cid, CHANGES["flipped"])
+        assert f"block {_core.Cid(cid)} is damaged" in whats(home.states.verify()), kind
+        home.database.write(partial(home.blocks.put_blocks, blocks=[(cid, data)]))
+
+
+@pytest.mark.holds("S14")
+def test_what_cannot_be_mended_is_made_again_from_the_log(home: Home, execution: Execution) -> None:
+    """As the finding says: deleted, and the next checkpoint brings all records."""
+    saved = filled(home, execution)
+    history = home.states.version(saved[0].cid).history
+    assert history is not None
+    home.close()
+    overwrite(home.path, history, CHANGES["flipped"])
+    home.open()
+    checked = home.states.verify()
+    named = f"block {_core.Cid(history)} is"
+    assert checked.findings
+    for one in checked.findings:
+        assert named in one.what
+        assert "`qflow state recover`" in one.what
+    home.states.delete(chain=execution.chain)
+    since = home.states.next_seq(execution.chain)
+    assert since == 0
+    home.states.commit(execution.checkpoint(b"next", since=since))
+    assert home.states.verify().findings == []
+    assert home.states.newest_good(execution.chain, whole=True).version.seq == execution.seq - 1

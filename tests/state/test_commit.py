@@ -11,6 +11,7 @@ import pytest
 from qflow import _core
 from qflow.errors import (
     BlockNotFoundError,
+    ErasedError,
     PoisonedError,
     QflowError,
     StaleError,
@@ -117,6 +118,21 @@ def test_one_that_is_refused_leaves_the_others_of_its_group(home: Home, keys: Ke
     assert isinstance(second, UnavailableError)
     assert isinstance(third, Saved)
     assert home.states.newest(bad.chain) is None
+    assert home.states.garbage().blocks == 0
+
+
+@pytest.mark.holds("S12", "S16")
+@pytest.mark.parametrize("seen", ["before", "meanwhile"])
+def test_nothing_of_an_erased_chain_is_kept(home: Home, keys: Keys, seen: str) -> None:
+    """Also when it is erased while the version is made; the others of its group are kept."""
+    erased, other = (Execution(number, node(), keys) for number in (1, 2))
+    drafts = [one.checkpoint(b"x") for one in (erased, other)]
+    (home.erased if seen == "before" else home.pins.erased).add(erased.chain)
+    first, second = home.states.commit_many(drafts)
+    assert isinstance(first, ErasedError)
+    assert isinstance(second, Saved)
+    assert home.states.newest(erased.chain) is None
+    assert list(home.pins.wanted) == [second.cid]
     assert home.states.garbage().blocks == 0
 
 

@@ -88,6 +88,10 @@ def test_pages_have_each_version_once(home: Home, saved: list[Saved]) -> None:
         {"after": "x"},
         {"after": "1.x"},
         {"after": "-1.bafy"},
+        {"after": "9" * 30 + ".bafyreib6tnsyq4nnzjvjydpmmqkcrwxajjucwrowzjkm6lpbcwmcc6wm3e"},
+        {"since": 1 << 63},
+        {"since": -(1 << 63) - 1},
+        {"until": 1 << 70},
         {"execution": "u"},
         {"execution": "8"},
         {"execution": ""},
@@ -102,6 +106,13 @@ def test_a_question_that_has_no_answer_is_refused(home: Home, asked: dict[str, A
         home.states.list(**asked)
 
 
+def test_half_a_letter_means_nothing(home: Home, saved: list[Saved]) -> None:
+    half = "\ud800 and more"
+    with pytest.raises(BlockNotFoundError, match="no checkpoint or execution is known"):
+        home.states.find(half)
+    assert home.states.list(label=half).versions == home.states.list(flow=half).versions == []
+
+
 def test_a_version_is_meant_by_cid_label_or_execution(home: Home, saved: list[Saved]) -> None:
     states = home.states
     for one in saved:
@@ -112,7 +123,7 @@ def test_a_version_is_meant_by_cid_label_or_execution(home: Home, saved: list[Sa
     assert states.find(model.id_text(saved[4].chain)) == saved[5], "the newest of an execution"
     assert states.find(model.id_text(saved[4].chain)[:14]) == saved[5]
     for text in ("bafyreiaaaaaaaaaaaaa", "nobody", "", "7zzz", "bafy"):
-        with pytest.raises(BlockNotFoundError, match="no version"):
+        with pytest.raises(BlockNotFoundError, match="no checkpoint or execution"):
             states.find(text)
     with pytest.raises(BlockNotFoundError, match="several"):
         states.find("0000")

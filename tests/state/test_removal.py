@@ -81,6 +81,26 @@ def test_pruning_keeps_the_newest_and_says_where_the_chain_begins(
     assert home.states.garbage().blocks == 0
 
 
+@pytest.mark.holds("S12")
+@pytest.mark.parametrize("labelled", [(0,), (1, 2), (4,), (0, 1, 2, 3, 4)])
+def test_pruning_leaves_what_has_a_label_and_does_not_count_it(
+    home: Home, execution: Execution, labelled: tuple[int, ...]
+) -> None:
+    saved = []
+    for number in range(5):
+        execution.facts(6)
+        since = home.states.next_seq(execution.chain)
+        meta = {"label": f"l{number}"} if number in labelled else None
+        saved.append(home.states.commit(execution.checkpoint(b"state", since=since, meta=meta)))
+    home.states.prune(execution.chain, 1)
+    unlabelled = [number for number in range(5) if number not in labelled]
+    kept = sorted({*labelled, *unlabelled[-1:]}, reverse=True)
+    assert home.states.history(execution.chain) == [saved[number] for number in kept]
+    assert home.states.verify().findings == []
+    home.states.prune(execution.chain, 1, labelled=True)
+    assert home.states.history(execution.chain) == saved[-1:]
+
+
 def test_many_chains_are_pruned_together(home: Home, keys: Keys) -> None:
     executions = [Execution(number, node(), keys) for number in (1, 2, 3)]
     saved = [filled(home, one, number) for number, one in enumerate(executions, 1)]

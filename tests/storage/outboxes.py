@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from qflow import _core
 from qflow.clock import Clock
-from qflow.errors import ErasedError
+from qflow.errors import CorruptError, ErasedError
 from qflow.events import CloudEvent, validate
 from qflow.storage import Block, Database, Outbox, SqliteBlocks
 from qflow.storage._catch_up import PINNED
@@ -38,8 +39,11 @@ class Envelopes:
     def __init__(self) -> None:
         self.epochs: dict[bytes, int] = {}
         self.erased: set[bytes] = set()
+        self.damaged: set[bytes] = set()
 
     def __call__(self, chain: bytes) -> Block | None:
+        if chain in self.damaged:
+            raise CorruptError("its slot is damaged")
         if chain in self.erased:
             raise ErasedError("its key was destroyed")
         epoch = self.epochs.get(chain)
@@ -117,3 +121,15 @@ def home(
     made = Home(folder / "state.db", urls, clock or ManualClock(), timeout_s)
     with made.database:
         yield made
+
+
+@contextmanager
+def kept_by_another(path: Path) -> Iterator[None]:
+    """As when another process writes to a `state.db` all the time."""
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        other.execute("ROLLBACK")
+        other.close()

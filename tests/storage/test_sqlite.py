@@ -329,3 +329,27 @@ def test_a_bad_block_is_refused_also_when_it_cannot_be_marked(store: SqliteBlock
     for _ in range(2):
         with pytest.raises(VerificationError):
             store.load([LEAVES[0][0]])
+
+
+@pytest.mark.holds("S14")
+def test_a_damaged_block_is_found_among_others_and_mended(store: SqliteBlocks) -> None:
+    """Also one that nobody has read since, and one whose place has nothing any more."""
+    put(store, *GRAPH.items(), pin=ROOTS[0])
+    hurt, lost, other = LEAVES[0], MIDDLES[1], raw(b"not here")
+    damage(store, hurt[0])
+    store.database.write(
+        lambda db: (
+            db.execute(
+                "DELETE FROM block_data WHERE place = (SELECT place FROM block WHERE cid = ?)",
+                (lost[0],),
+            ).rowcount
+        )
+    )
+    put(store, hurt, lost)
+    assert set(store.lacking([*CIDS, other[0]])) == {hurt[0], lost[0], other[0]}
+    damage(store, UPPERS[0][0])
+    mend = [hurt, lost, UPPERS[0], LEAVES[1]]
+    assert store.database.write(lambda db: store.mend_blocks(db, mend)) == 3
+    assert store.lacking(CIDS) == []
+    assert store.database.write(store.recount) == 0
+    assert [cid for cid, _ in bad(store)] == [hurt[0], lost[0], UPPERS[0][0]]

@@ -10,7 +10,7 @@ import pytest
 
 from qflow import _core
 from qflow.clock import random_bytes
-from qflow.trust import _key, _keyring, _subnet_keys
+from qflow.trust import _key, _keyring, _making, _subnet_keys
 
 _KEY_BYTES = 32
 
@@ -20,7 +20,7 @@ class Secrets:
 
     def __init__(self, patch: pytest.MonkeyPatch, *texts: str) -> None:
         self.found = {text.encode() for text in texts}
-        for module in (_key, _keyring, _subnet_keys):
+        for module in (_key, _keyring, _making, _subnet_keys):
             patch.setattr(module, "random_bytes", self._drawn)
         derive = _core.derive_key
 

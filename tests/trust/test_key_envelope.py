@@ -12,7 +12,7 @@ import pytest
 
 from qflow import _core
 from qflow.errors import ErasedError, UnavailableError, VerificationError
-from qflow.trust import KeyEnvelope, Signers, open_envelope, parse_envelope
+from qflow.trust import KeyEnvelope, Signers, make_envelope, open_envelope, parse_envelope
 from tests.core.vectors import load_vectors
 from tests.trust.rings import SUBNET, Party, chain_of, key_named, mark, outcome
 
@@ -209,3 +209,40 @@ def test_an_erased_key_is_not_taken_again(us: Party, them: Party) -> None:
         again.ring.is_erased = lambda chain: chain == CHAIN
         with pytest.raises(ErasedError):
             again.adopt(block)
+
+
+@pytest.mark.holds("S14", "S17")
+def test_no_other_key_takes_the_place_of_our_own(tmp_path: Path, us: Party) -> None:
+    """A trusted node wraps another key under the name of ours: what ours sealed still opens."""
+    other = Party(tmp_path / "other", "other")
+    other.ring._tag = us.ring._tag
+    us.trust(other)
+    ours, forged = us.begin(CHAIN), other.begin(CHAIN)
+    assert ours.number == forged.number
+    us.ring.is_ours = lambda chain: chain == CHAIN
+    with pytest.raises(VerificationError, match="here already"):
+        us.adopt(other.envelope(CHAIN, forged.number))
+    assert mark(us.ring.key_of(CHAIN, ours.number)) == mark(ours)
+    assert us.ring.count_adopted() == 0
+    # Of a chain that began elsewhere the number means nothing here.
+    assert us.adopt(other.envelope(chain_of(8), forged.number))
+    assert mark(us.ring.key_of(chain_of(8), ours.number)) == mark(forged)
+    other.trust(us)
+    assert other.adopt(us.envelope(chain_of(9), ours.number))
+    assert not us.adopt(us.envelope(CHAIN, ours.number))
+
+
+def test_an_envelope_of_an_earlier_epoch_is_what_was_sent_then(us: Party) -> None:
+    number = us.begin(CHAIN).number
+    us.ring.hold()
+    sent = [us.envelope(CHAIN, number)]
+    for _ in range(3):
+        us.ring.rotate()
+        sent.append(us.envelope(CHAIN, number))
+    made = partial(make_envelope, us.ring, us.key, subnet=SUBNET, chain=CHAIN, number=number)
+    assert us.ring.subnet.epochs == [0, 1, 2, 3]
+    assert [made(epoch=epoch)[1] for epoch in range(4)] == sent
+    us.ring.rotate(forget=True)
+    assert us.ring.subnet.epochs == [4]
+    with pytest.raises(UnavailableError, match="destroyed"):
+        made(epoch=0)

@@ -15,7 +15,7 @@ import pytest
 from qflow import _core
 from qflow.clock import random_bytes
 from qflow.errors import CorruptError, ErasedError, SigningKeyError, UnavailableError
-from qflow.trust import Keyring, _keyring, _slots
+from qflow.trust import Keyring, _keyring, _making, _slots
 from tests.core.vectors import load_vectors
 
 SEED = bytes(range(32))
@@ -347,7 +347,7 @@ def test_neither_the_file_nor_its_objects_show_a_key(tmp_path: Path) -> None:
         return made[-1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_keyring, "random_bytes", noted)
+        patch.setattr(_making, "random_bytes", noted)
         ring = opened(tmp_path)
         key = ring.take()
     keys = next(data for data in made if len(data) >= 32)

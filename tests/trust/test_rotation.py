@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ from qflow.errors import (
     SigningKeyError,
     UnavailableError,
 )
-from qflow.trust import Keyring, _slots
+from qflow.trust import Keyring, _files, _rotation, _slots
 from tests.faults import FULL
 from tests.trust.crashes import CALLS, WAYS, Crash, KilledError
 from tests.trust.rings import Party, chain_of, mark, refuse
@@ -427,3 +428,55 @@ def test_a_damaged_key_does_not_stop_the_others(told: Told) -> None:
     told.check(told.us.ring)
     told.us.ring.shred([number])
     assert told.us.ring.is_destroyed(number)
+
+
+@pytest.mark.holds("S16")
+@pytest.mark.parametrize("name", ["keys", "adopted.keys"])
+def test_what_a_failed_rotation_left_is_destroyed_with_the_key(
+    told: Told, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The file before, whose keys the subnet keys still open: it goes first, or nothing does."""
+    ring, old = told.us.ring, told.us.home / f".{name}.old"
+    real, number, adopted = _files.destroy, next(iter(told.own)), next(iter(told.adopted))
+
+    def fail(path: Path) -> None:
+        if path == old:
+            raise OSError(5, "Input/output error")
+        real(path)
+
+    def shred() -> None:
+        ring.shred([number]) if name == "keys" else ring.shred_adopted([adopted])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_files, "destroy", fail)
+        with pytest.raises(UnavailableError, match="not rotated to the end"):
+            ring.rotate()
+        assert old.exists()
+        with pytest.raises(OSError, match="Input/output"):
+            shred()
+        assert not ring.is_destroyed(number)
+        assert not ring.is_destroyed_of(*adopted)
+    shred()
+    assert ring.is_destroyed(number) if name == "keys" else ring.is_destroyed_of(*adopted)
+    assert not [path for path in told.us.home.iterdir() if path.name.startswith(f".{name}.")]
+
+
+@pytest.mark.holds("S16", "S17")
+def test_a_key_is_destroyed_while_a_rotation_makes_the_next_file(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ring, number = told.us.ring, next(iter(told.own))
+    met: list[int] = []
+    real = _rotation.rewrap_slot
+
+    def convert(*arguments: Any) -> bytes:
+        if not met:
+            met.append(1)
+            ring.shred([number])
+        return real(*arguments)
+
+    monkeypatch.setattr("qflow.trust._keyring.rewrap_slot", convert)
+    ring.rotate()
+    assert ring.is_destroyed(number)
+    del told.own[number]
+    told.check(ring)

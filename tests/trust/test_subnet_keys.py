@@ -122,6 +122,33 @@ def test_a_nodes_own_epochs_come_back_from_an_export(tmp_path: Path) -> None:
     assert [epoch for epoch, _ in again.exported()] == [2]
 
 
+@pytest.mark.holds("S17")
+def test_a_home_that_lost_its_file_is_held_again_after_its_export_came_back(
+    tmp_path: Path,
+) -> None:
+    us = Party(tmp_path / "us")
+    us.ring.hold()
+    key = us.ring.take()
+    for _ in range(3):
+        us.ring.rotate()
+        us.ring.note_ring()
+    old = us.ring.subnet.exported()[:-1]
+    us.ring.rotate()
+    us.ring.note_ring()
+    exported = us.ring.subnet.exported()
+    us.ring.close()
+    (us.home / "subnet.keys").unlink()
+    with pytest.raises(CorruptError, match="qflow keys import"):
+        us.opened().ring.hold()
+    assert us.opened().ring.bring_back("us", old) == 2
+    with pytest.raises(CorruptError, match="qflow keys import"):
+        us.opened().ring.hold()
+    assert us.opened().ring.bring_back("us", exported) == 2
+    us.opened().ring.hold()
+    assert mark(us.ring.key(key.number)) == mark(key)
+    assert us.ring.rotate().epoch == 5
+
+
 @pytest.mark.holds("S14")
 def test_a_changed_and_a_cut_file_and_another_nodes_are_refused(tmp_path: Path) -> None:
     keys = opened(tmp_path)

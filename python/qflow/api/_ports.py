@@ -180,14 +180,30 @@ class StateKeeper(Protocol):
         """What changed between two checkpoints of one execution."""
         ...
 
-    async def restore(self, name: str, *, dry_run: bool, actor: str) -> Restored:
-        """Bring an execution into the log from what is in the store."""
+    async def restore(
+        self,
+        name: str,
+        *,
+        dry_run: bool,
+        actor: str,
+        children_anew: bool = False,
+        or_older: bool = False,
+    ) -> Restored:
+        """Bring an execution, and those that it waits for, into the log from what is in the
+        store. With `children_anew` those begin anew of which nothing is there; with `or_older` a
+        checkpoint that is named and not good gives way to the one before it."""
         ...
 
     async def prune(
-        self, execution: str | None, *, keep: int | None, dry_run: bool, actor: str
+        self,
+        execution: str | None,
+        *,
+        keep: int | None,
+        dry_run: bool,
+        actor: str,
+        labelled: bool = False,
     ) -> Pruned:
-        """Delete all but the newest checkpoints."""
+        """Delete all but the newest checkpoints. Those with a label stay without `labelled`."""
         ...
 
     def stored(

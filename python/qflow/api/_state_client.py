@@ -58,14 +58,24 @@ class StateClient:
         call = methods.DiffCheckpoints(older=older, newer=newer, paths=paths, limit=limit)
         return msgspec.convert(await self._call(call), Difference)
 
-    async def restore(self, name: str, *, dry_run: bool) -> Restored:
-        """Bring an execution into the log of this node. Durable on return."""
-        call = methods.RestoreCheckpoint(name=name, dry_run=dry_run)
+    async def restore(
+        self, name: str, *, dry_run: bool, children_anew: bool = False, or_older: bool = False
+    ) -> Restored:
+        """Bring an execution and those that it waits for into the log of this node. Durable on
+        return. Another checkpoint than one that is named is taken only with `or_older`."""
+        call = methods.RestoreCheckpoint(
+            name=name, dry_run=dry_run, children_anew=children_anew, or_older=or_older
+        )
         return msgspec.convert(await self._call(call), Restored)
 
-    async def prune(self, execution: str | None, *, keep: int | None, dry_run: bool) -> Pruned:
-        """Delete all but the newest `keep` checkpoints of one execution or of each."""
-        call = methods.PruneCheckpoints(execution=execution, keep=keep, dry_run=dry_run)
+    async def prune(
+        self, execution: str | None, *, keep: int | None, dry_run: bool, labelled: bool = False
+    ) -> Pruned:
+        """Delete all but the newest `keep` checkpoints of one execution or of each. Those with a
+        label stay, and are not counted; with `labelled` they are as the others."""
+        call = methods.PruneCheckpoints(
+            execution=execution, keep=keep, dry_run=dry_run, labelled=labelled
+        )
         return msgspec.convert(await self._call(call), Pruned)
 
     def stored(self, **asked: Any) -> AsyncGenerator[StoredState, None]:

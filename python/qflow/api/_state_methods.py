@@ -61,9 +61,17 @@ class RestoreCheckpoint(Call):
     method = "restore-checkpoint"
     name: str
     dry_run: bool = False
+    children_anew: bool = False
+    or_older: bool = False
 
     async def answer(self, node: NodeLike, actor: str) -> Any:
-        return await node.states.restore(self.name, dry_run=self.dry_run, actor=actor)
+        return await node.states.restore(
+            self.name,
+            dry_run=self.dry_run,
+            children_anew=self.children_anew,
+            or_older=self.or_older,
+            actor=actor,
+        )
 
 
 class PruneCheckpoints(Call):
@@ -71,10 +79,15 @@ class PruneCheckpoints(Call):
     execution: str | None = None
     keep: int | None = None
     dry_run: bool = True
+    labelled: bool = False
 
     async def answer(self, node: NodeLike, actor: str) -> Any:
         return await node.states.prune(
-            self.execution, keep=self.keep, dry_run=self.dry_run, actor=actor
+            self.execution,
+            keep=self.keep,
+            dry_run=self.dry_run,
+            labelled=self.labelled,
+            actor=actor,
         )
 
 

@@ -119,6 +119,10 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
 class Restored(msgspec.Struct, frozen=True, kw_only=True):
     """What a restore took, and what it did not."""
 
+    asked: str
+    """The CID of the checkpoint that was named; of an execution, of its newest."""
+    taken: str
+    """The CID of the one that was good."""
     checkpoint: Checkpoint
     verified: tuple[str, ...]
     """What was checked of it, in words."""
@@ -131,6 +135,10 @@ class Restored(msgspec.Struct, frozen=True, kw_only=True):
     status: str
     """Where the execution stands now."""
     dry_run: bool
+    children: tuple[Restored, ...] = ()
+    """Executions that it waits for, at any depth, which were restored with it."""
+    anew: tuple[str, ...] = ()
+    """Those of which there is no checkpoint, and that begin anew because it was asked for."""
 
 
 class Pruned(msgspec.Struct, frozen=True, kw_only=True):
@@ -197,6 +205,10 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
     """Of executions, wrapped for the subnet."""
     refused: tuple[Refused, ...]
     """What could not be exported, and why."""
+    children: int = 0
+    """How many of the checkpoints are there because other executions wait for theirs."""
+    missing: tuple[str, ...] = ()
+    """Executions that others wait for, and that have no checkpoint."""
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):

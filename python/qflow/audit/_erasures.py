@@ -25,8 +25,8 @@ class Erasure(NamedTuple):
     """The number of its data key."""
     adopted: bool
     """The key came from another keyring, and the number is of that."""
-    envelope: bytes | None
-    """The CID of the envelope in which the key may lie elsewhere."""
+    envelopes: tuple[bytes, ...]
+    """The CIDs of the envelopes in which the key may lie elsewhere."""
 
 
 class Shredder(Protocol):
@@ -104,14 +104,15 @@ def shred(keys: Shredder, erasures: Iterable[Erasure]) -> None:
 
 def erasure_of(meta: Mapping[str, Any]) -> Erasure | None:
     """What the `meta` of such a record says; None when it names no key."""
-    key, envelope = meta.get("key"), meta.get("envelope")
+    key, newest, earlier = meta.get("key"), meta.get("envelope"), meta.get("earlier")
+    named = [newest, *(earlier if isinstance(earlier, list) else ())]
     if not isinstance(key, int):
         return None
     return Erasure(
         chain=id_bytes(meta["execution"]),
         key=key,
         adopted=meta.get("adopted") is True,
-        envelope=bytes(_core.Cid(envelope)) if isinstance(envelope, str) else None,
+        envelopes=tuple(bytes(_core.Cid(cid)) for cid in named if isinstance(cid, str)),
     )
 
 

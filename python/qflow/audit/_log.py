@@ -216,7 +216,13 @@ class Log:
         return self._core.read_many(addresses)
 
     def _open(self) -> _core.Log:
-        return _core.Log(self._path, origin=self._key.origin, seed=self._key.seed, **self._bounds)
+        bounds, key = self._bounds, self._key
+        try:
+            return _core.Log(self._path, origin=key.origin, seed=key.seed, **bounds)
+        except OSError as error:
+            if error.filename is not None:
+                raise
+            raise type(error)(f"{self._path}: {error}") from None
 
     async def _pump(self) -> None:
         descriptor = self._core.fileno()

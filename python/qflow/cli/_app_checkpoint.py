@@ -90,16 +90,35 @@ def show(session: Session, name: Name) -> int | None:
 
 
 @command(checkpoint_app, "restore", example="qflow checkpoint restore 01k9x --dry-run")
-def restore(session: Session, name: Name, dry_run: DryRun = False) -> int | None:
+def restore(
+    session: Session,
+    name: Name,
+    dry_run: DryRun = False,
+    children_anew: Annotated[
+        bool,
+        typer.Option("--children-anew", help="Begin subflows anew that have no checkpoint here."),
+    ] = False,
+    or_older: Annotated[
+        bool,
+        typer.Option("--or-older", help="Take the one before it when the one named is not good."),
+    ] = False,
+) -> int | None:
     """Bring an execution into this home from a checkpoint that was imported or recovered.
 
-    Everything is verified first: signer, seal, every record of the chain from its beginning. What
-    does not verify is refused, said, and the one before it is taken. Refused where the execution of
-    this home is ahead of it, or went another way. A running node goes on with it at once.
+    Everything is verified first: signer, seal, every record of the chain from its beginning. Of an
+    execution the newest checkpoint that is good is taken, and what was refused is said. One that is
+    named by its CID or label is taken or refused; with --or-older the one before it may be taken.
+    Refused where the execution of this home is ahead of it, or went another way. A running node
+    goes on with it at once.
+
+    The executions that it waits for, its subflows, are restored with it, each from its newest
+    checkpoint. Refused when one has none here.
     """
     from qflow.cli import _checkpoint
 
-    return _checkpoint.restore(session, name, dry_run=dry_run)
+    return _checkpoint.restore(
+        session, name, dry_run=dry_run, children_anew=children_anew, or_older=or_older
+    )
 
 
 @command(checkpoint_app, "diff", example="qflow checkpoint diff bafyreic4 bafyreid7 --paths")
@@ -128,13 +147,20 @@ def prune(
         int | None,
         typer.Option("--keep", min=1, help="How many stay.  [default: checkpoint.keep]"),
     ] = None,
+    labelled: Annotated[
+        bool, typer.Option("--labelled", help="Also those with a label, which stay without this.")
+    ] = False,
     dry_run: DryRun = False,
     yes: Yes = False,
 ) -> int | None:
     """Delete all but the newest checkpoints of each execution, with their pins.
 
+    Those with a label stay, and are not counted, unless --labelled is given.
+
     The history stays: every record of it is in the log.
     """
     from qflow.cli import _checkpoint
 
-    return _checkpoint.prune(session, execution, keep=keep, dry_run=dry_run, yes=yes)
+    return _checkpoint.prune(
+        session, execution, keep=keep, labelled=labelled, dry_run=dry_run, yes=yes
+    )

@@ -94,7 +94,8 @@ def export(
     """Write the newest checkpoint of each execution into a CAR file, whole or not at all.
 
     With the flow, the whole history, and the key of the execution, wrapped for this subnet: who has
-    the subnet's key (qflow keys export) can restore it; nobody else can read it.
+    the subnet's key (qflow keys export) can restore it; nobody else can read it. The executions
+    that it waits for, its subflows, go with it. Exit code 1 when something could not go in.
     """
     from qflow.cli import _state_files
 

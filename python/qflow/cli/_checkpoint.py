@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from qflow.cli._exit import NOT_FOUND, OK, USAGE, Refusal
+from qflow.cli._exit import NOT_FOUND, OK, USAGE, Refusal, printable
 from qflow.cli._output import day, moment, plural, size
-from qflow.cli._retain import check_texts, confirmed, is_asked
+from qflow.cli._retain import check_asked, check_line, check_texts, confirmed
 from qflow.cli._when import time_ms
 from qflow.clock import SystemClock
 from qflow.errors import BlockNotFoundError
@@ -64,6 +64,7 @@ def create(
 ) -> int | None:
     """Make a checkpoint of one execution."""
     check_texts(execution=execution, label=label, description=description)
+    check_line("label", label)
     _check_lengths(label, description)
     made = ask(
         session,
@@ -141,7 +142,8 @@ def show(session: Session, name: str) -> int | None:
     if session.out.json:
         session.out.document(found)
     else:
-        session.out.fields([(name, text) for name, text in _fields(found) if text])
+        fields = [(name, printable(text, lines=False)) for name, text in _fields(found)]
+        session.out.fields([(name, text) for name, text in fields if text])
     return None
 
 
@@ -177,14 +179,26 @@ def _pin(endpoint: str, status: str, error: str | None) -> str:
     return f"{endpoint}  {status}" + ("" if error is None else f": {error}")
 
 
-def restore(session: Session, name: str, *, dry_run: bool) -> int | None:
-    """Bring an execution into this home; 1 when what was asked for was not good."""
+def restore(
+    session: Session, name: str, *, dry_run: bool, children_anew: bool, or_older: bool
+) -> int | None:
+    """Bring an execution into this home, with those that it waits for."""
     check_texts(checkpoint=name)
-    done = ask(session, lambda states: states.restore(name, dry_run=dry_run), changing=True)
+    done = ask(
+        session,
+        lambda states: states.restore(
+            name, dry_run=dry_run, children_anew=children_anew, or_older=or_older
+        ),
+        changing=True,
+    )
     if session.out.json:
         session.out.document(done)
     else:
         _print_restored(session, done)
+    for item in (done, *done.children):
+        if item.asked != item.taken:
+            verb = "would be taken" if item.dry_run else "is taken"
+            session.out.note(f"{item.asked} is not good: the older {item.taken} {verb}", "yellow")
     return None
 
 
@@ -198,15 +212,17 @@ def _print_restored(session: Session, done: Restored) -> None:
     )
     if done.present:
         records += f", {done.present:,} were there"
-    out.fields(
-        [
-            ("execution", f"{item.execution}  {done.status}"),
-            ("made", moment(item.at)),
-            ("record", f"{item.seq}, {item.head}"),
-            ("verified", ", ".join(done.verified)),
-            ("history", records),
-        ]
-    )
+    found = [
+        ("execution", f"{item.execution}  {done.status}"),
+        ("made", moment(item.at)),
+        ("record", f"{item.seq}, {item.head}"),
+        ("verified", ", ".join(done.verified)),
+        ("history", records),
+        ("anew", ", ".join(done.anew)),
+    ]
+    out.fields([(name, text) for name, text in found if text])
+    for child in done.children:
+        _print_restored(session, child)
 
 
 def diff(session: Session, older: str, newer: str, *, paths: bool, limit: int) -> int | None:
@@ -255,19 +271,26 @@ def _value(value: Any) -> str:
 
 
 def prune(
-    session: Session, execution: str | None, *, keep: int | None, dry_run: bool, yes: bool
+    session: Session,
+    execution: str | None,
+    *,
+    keep: int | None,
+    labelled: bool,
+    dry_run: bool,
+    yes: bool,
 ) -> int | None:
-    """Delete all but the newest checkpoints."""
+    """Delete all but the newest checkpoints; those with a label only when that is asked for."""
     check_texts(execution=execution)
 
     def one(dry: bool) -> Pruned:
         return ask(
             session,
-            lambda states: states.prune(execution, keep=keep, dry_run=dry),
+            lambda states: states.prune(execution, keep=keep, dry_run=dry, labelled=labelled),
             changing=not dry,
         )
 
-    if not dry_run and not yes and is_asked(session):
+    if not dry_run and not yes:
+        check_asked(session)
         count = plural(len(one(True).deleted), "checkpoint")
         if not confirmed(session, f"delete {count}, here and where they are pinned?"):
             return OK
@@ -278,7 +301,8 @@ def prune(
     verb = "would go" if dry_run else "deleted"
     for item in done.deleted:
         said = (verb, item.cid, item.execution, f"record {item.seq}", moment(item.at))
-        session.out.line("  ".join([*said, *filter(None, (item.label,))]))
+        label = printable(item.label or "", lines=False)
+        session.out.line("  ".join([*said, *filter(None, (label,))]))
     if not done.deleted:
         session.out.note("nothing to delete")
     else:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from qflow import diagnostics
-from qflow.cli._exit import OK, report
+from qflow.cli._exit import OK, USAGE, Refusal, report
 from qflow.cli._session import Session
 
 Home = Annotated[
@@ -65,13 +65,21 @@ def _declare(run: Callable[..., None], declared: inspect.Signature, text: str | 
     run.__doc__ = text
 
 
+def _is_terminal() -> bool:
+    return sys.stdin.isatty()
+
+
 def _typed(question: str) -> str | None:
-    """A secret from the terminal; None when there is none."""
-    if not sys.stdin.isatty():
+    """A secret from the terminal; None when there is none. Refused when it is not typed."""
+    if not _is_terminal():
         return None
     import getpass
 
-    return getpass.getpass(question, stream=sys.stderr)
+    try:
+        return getpass.getpass(question, stream=sys.stderr)
+    except EOFError:
+        print(file=sys.stderr)
+        raise Refusal("no passphrase was typed: nothing is done", USAGE) from None
 
 
 def _guarded(function: Callable[..., int | None], session: Session, options: dict[str, Any]) -> int:

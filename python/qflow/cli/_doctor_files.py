@@ -5,18 +5,27 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from qflow.cli._finding import FAIL, GOOD, WARN, Finding
+from qflow.cli._finding import FAIL, GOOD, WARN, Finding, NodeFinding
 from qflow.cli._output import plural, size
-from qflow.errors import QflowError, UnavailableError
+from qflow.errors import CorruptError, QflowError, SigningKeyError, UnavailableError
 
 if TYPE_CHECKING:
+    from qflow.audit import History
     from qflow.cli._session import Session
+    from qflow.trust import Keyring
 
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 SCAN_BYTES: Final = 4 << 20
+LOOKED_AT_MAX: Final = 1000
+"""Unfinished executions, and newest ones, whose keys are looked for."""
+KEYS_FIX: Final = (
+    "stop the node; bring back keys, adopted.keys and subnet.keys of this home, all of one copy:"
+    " docs/guides/keys.md"
+)
 
 
 def home(session: Session, _: list[Path]) -> Finding:
@@ -52,14 +61,52 @@ def keys(session: Session, _: list[Path]) -> Finding:
     from qflow.trust import Keyring, load_seed
 
     keyring = Keyring(session.home, lambda: load_seed(session.home))
-    if not keyring.exists:
-        return Finding("keys", GOOD, "none yet")
     try:
+        keyring.check()
+        if (lacking := _lacking(session, keyring)) is not None:
+            return lacking
+        if not keyring.exists:
+            return Finding("keys", GOOD, "none yet")
         own, adopted = plural(keyring.count(), "key"), keyring.count_adopted()
         more = f", {adopted:,} adopted" if adopted else ""
         return Finding("keys", GOOD, f"{own} of executions{more}, epoch {keyring.subnet.epoch}")
+    except (CorruptError, SigningKeyError, UnavailableError) as error:
+        return Finding("keys", FAIL, str(error), KEYS_FIX)
     finally:
         keyring.close()
+
+
+def _lacking(session: Session, keyring: Keyring) -> Finding | None:
+    """Executions whose key should be in `keys` and is not: the file is cut off, or another one.
+    Nothing without an index, which a node makes when it starts."""
+    from qflow.audit import History, Index
+    from qflow.cli._reader import open_reader
+
+    path = session.home / "index.db"
+    if not path.exists() or not _log(session).is_dir():
+        return None
+    with suppress(QflowError), closing(Index(path, read_only=True)) as found:
+        history = History(found, open_reader(_log(session)))
+        for views, status, kind in (
+            (found.unfinished()[:LOOKED_AT_MAX], FAIL, "unfinished execution"),
+            (found.executions(limit=LOOKED_AT_MAX), WARN, "execution"),
+        ):
+            lost = [view.id for view in views if _is_lost(view.id, history, keyring)]
+            if lost:
+                which = f"{plural(len(lost), kind)}, {lost[0]} for one"
+                what = f"{session.home / 'keys'} has no key of {which}"
+                return Finding("keys", status, what, KEYS_FIX)
+    return None
+
+
+def _is_lost(execution: str, history: History, keyring: Keyring) -> bool:
+    from qflow import model
+    from qflow.audit._result import key_number
+
+    number, chain = key_number(history, execution), model.id_bytes(execution)
+    if number is None or keyring.has_of(chain, number):
+        return False
+    return not keyring.is_destroyed_of(chain, number)
 
 
 def secrets(session: Session, _: list[Path]) -> Finding:
@@ -82,8 +129,16 @@ def node(session: Session, _: list[Path]) -> Finding:
         if holder is None:
             return Finding("node", GOOD, "none runs")
         fix = "wait if it is just starting; else stop that process"
-        return Finding("node", WARN, f"process {holder} holds the log, but: {error}", fix)
-    return Finding("node", GOOD, f"runs, ready {status.get('ready_ms', '?')} ms after its start")
+        found = f"process {holder} holds the log, but: {error}"
+        return NodeFinding("node", WARN, found, fix, pid=holder or None)
+    pid = _holder(_log(session) / "lock") or None
+    runs = "runs" if pid is None else f"runs as process {pid}"
+    found = f"{runs}, ready {status.get('ready_ms', '?')} ms after its start"
+    if isinstance(shut := status.get("shut"), int) and shut:
+        found += f"; {plural(shut, 'execution')} shut"
+        fix = "qflow list names them, qflow show ID says why; a start tries again"
+        return NodeFinding("node", WARN, found, fix, pid=pid)
+    return NodeFinding("node", GOOD, found, pid=pid)
 
 
 async def node_status(path: Path) -> dict[str, object]:

@@ -53,7 +53,8 @@ def list_(
 
 def _row(item: Execution) -> tuple[str, ...]:
     started = day(item.started_at, SystemClock().now_ms())
-    return (item.id, item.status, item.flow, started, _took(item))
+    status = item.status if item.shut is None else f"{item.status}, shut"
+    return (item.id, status, item.flow, started, _took(item))
 
 
 def _took(item: Execution) -> str:
@@ -92,6 +93,7 @@ def _fields(item: Execution) -> list[tuple[str, str]]:
         ("flow", item.flow),
         ("status", item.status),
         ("waits", waits if item.status == "waiting" else ""),
+        ("shut", item.shut or ""),
         ("started", moment(item.started_at)),
         ("updated", moment(item.updated_at)),
         ("took", _took(item)),

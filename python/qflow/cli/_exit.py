@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
+from pathlib import PurePath
 from typing import Any, Final
 
 from qflow import errors
@@ -49,6 +51,18 @@ _BY_CLASS: Final[tuple[tuple[type[BaseException], int], ...]] = (
     (KeyboardInterrupt, INTERRUPTED),
 )
 
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_FULL_WORDS: Final = ("disk is full", os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
+_READ_ONLY_WORDS: Final = (os.strerror(errno.EROFS), "readonly database", "is read-only: copy")
+_COPY: Final = "stop the node and bring this file back from a copy; docs/guides/keys.md says how"
+_FILES: Final[tuple[tuple[str, str], ...]] = (
+    ("state.db", "qflow doctor checks it; docs/guides/checkpoints.md says how states come back"),
+    ("subnet.keys", "qflow doctor says which key files fit; docs/guides/keys.md brings them back"),
+    ("adopted.keys", _COPY),
+    ("keys", _COPY),
+)
+"""What to do about a file of the home that is not what was written: by its name."""
+
 _HINTS: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (errors.ExecutionNotFoundError, "qflow list shows the executions of this home"),
     (errors.HeldError, "qflow audit holds lists them; qflow audit release ends one"),
@@ -82,6 +96,9 @@ def code_of(error: BaseException) -> int:
     """The exit code of an error."""
     if isinstance(error, Refusal):
         return error.code
+    if _is_full(error) and getattr(error, "errno", None) is None:
+        # Of the node's own files; what a command writes elsewhere says nothing of those.
+        return CORRUPTED
     return next((code for kind, code in _BY_CLASS if isinstance(error, kind)), FAILED)
 
 
@@ -89,7 +106,33 @@ def hint_of(error: BaseException) -> str | None:
     """What to do about an error, where that is known."""
     if isinstance(error, Refusal):
         return error.hint
+    if _is_full(error):
+        again = "start the node again" if isinstance(error, errors.PoisonedError) else "try again"
+        return f"the disk is full: free some space, then {again}"
+    if _says(error, _READ_ONLY_WORDS):
+        return "copy the home to read it: cp -a HOME COPY, then --home COPY"
+    if isinstance(error, errors.CorruptError) and (hint := _hint_of_file(str(error))) is not None:
+        return hint
     return next((hint for kind, hint in _HINTS if isinstance(error, kind)), None)
+
+
+def _is_full(error: BaseException) -> bool:
+    """Whether a write failed for want of room: also one of a node, of which only the text comes."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in _FULL
+    return _says(error, _FULL_WORDS)
+
+
+def _says(error: BaseException, phrases: tuple[str, ...]) -> bool:
+    failed = isinstance(error, OSError | errors.UnavailableError | errors.LogError)
+    return failed and any(words in str(error) for words in phrases)
+
+
+def _hint_of_file(message: str) -> str | None:
+    """Errors of damage begin with the path of the file; across the socket only their text comes."""
+    named = message.split(maxsplit=1)[:1]
+    name = PurePath(named[0].rstrip(":")).name if named else ""
+    return next((hint for known, hint in _FILES if name == known), None)
 
 
 def report(error: BaseException, *, as_json: bool) -> int:
@@ -117,6 +160,8 @@ def _message_of(error: BaseException) -> str:
         return str(error)
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if isinstance(error, OSError):
+        return str(error)
     return f"{type(error).__name__}: {error}"
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from qflow.cli._audit import progress_bar
 from qflow.cli._exit import FAILED, NOT_FOUND, OK, USAGE, Refusal
 from qflow.cli._output import moment, plural, size
+from qflow.cli._target import check_target
 from qflow.cli._when import time_ms
 from qflow.clock import SystemClock
 
@@ -67,6 +68,7 @@ def export(session: Session, query: Query, where: Where, way: Way, *, payloads: 
     from qflow.audit import export as package
 
     form = _format(way)
+    _check_out(session, way)
     folder = _folder(session, where, way)
     signed = way.manifest and way.out != STDOUT
     with (
@@ -98,6 +100,17 @@ def export(session: Session, query: Query, where: Where, way: Way, *, payloads: 
     if way.out != STDOUT:
         _print(session, done)
     return None
+
+
+def _check_out(session: Session, way: Way) -> None:
+    """Refuse to write over the node's own files, or over what is no file."""
+    from qflow.audit.export._manifest import SUFFIX
+
+    if way.out != STDOUT:
+        path = Path(way.out)
+        check_target(session, path, force=way.force)
+        if way.manifest or way.force:
+            check_target(session, path.with_name(path.name + SUFFIX), force=way.force)
 
 
 def _unseen(done: int, whole: int) -> None:

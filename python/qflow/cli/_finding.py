@@ -25,5 +25,11 @@ class Finding(msgspec.Struct, frozen=True):
     fix: str | None = None
 
 
+class NodeFinding(Finding, frozen=True):
+    """What was found of the node: with the number of its process, when one runs."""
+
+    pid: int | None = None
+
+
 Check = Callable[["Session", list[Path]], Finding]
 """Takes the session and the files of `--functions`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from importlib import metadata, resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
 
 DISTRIBUTION: Final = "anarq-qflow"
 SETTINGS_FILE: Final = "qflow.toml"
+SETTINGS_MODE: Final = 0o644
 
 
 def init(session: Session) -> int | None:
@@ -63,14 +63,15 @@ def _folder(path: Path, mode: int) -> bool:
 
 
 def _write_new(path: Path, text: str) -> bool:
-    try:
-        with path.open("x") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-    except FileExistsError:
+    """Whole or not at all, also on a disk that is full."""
+    from qflow.trust._files import create_whole
+
+    if path.exists():
         return False
-    return True
+    try:
+        return create_whole(path, text.encode(), SETTINGS_MODE)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _template() -> str:

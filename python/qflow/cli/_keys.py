@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -12,6 +13,8 @@ from qflow import diagnostics
 from qflow.cli._exit import NOT_FOUND, OK, USAGE, Refusal
 from qflow.cli._output import plural
 from qflow.cli._retain import confirmed
+from qflow.cli._target import check_folder, check_own
+from qflow.errors import SigningKeyError
 
 if TYPE_CHECKING:
     from qflow.api._client import Client
@@ -80,8 +83,10 @@ def export(session: Session, file: Path, *, passphrase: bool, passphrase_file: P
     from qflow.trust import SubnetKeys, write_key_file
 
     key = _node_key(session)
+    check_own(session, file)
     if file.exists() or file.is_symlink():
         raise Refusal(f"{file} is there already, and is not overwritten", USAGE)
+    check_folder(file)
     secret = _new_passphrase(passphrase_file, str(file)) if passphrase or passphrase_file else None
 
     async def note(keys: KeyClient | _Files) -> None:
@@ -97,26 +102,33 @@ def export(session: Session, file: Path, *, passphrase: bool, passphrase_file: P
         return
     listed = ", ".join(map(str, epochs))
     session.out.line(f"{file}  subnet {session.config.subnet}, epoch {listed}")
-    session.out.note("whoever has this file can read what this node sealed")
+    needed = "this file" if secret is None else "this file and its passphrase"
+    session.out.note(f"whoever has {needed} can read what this node sealed")
 
 
 def import_(session: Session, file: Path, *, passphrase_file: Path | None) -> None:
     """Take another node's subnet keys."""
-    from qflow.trust import read_key_file, read_passphrase
+    from qflow.trust import read_key_file
+
+    _check_key(session)
+    if not file.exists():
+        raise Refusal(f"{file} is not there", NOT_FOUND, "qflow keys export writes one")
 
     def secret() -> bytes:
-        return (
-            read_passphrase(passphrase_file)
-            if passphrase_file
-            else _asked(f"passphrase for {file}: ").encode()
-        )
+        if passphrase_file is not None:
+            return _passphrase_in(passphrase_file)
+        return _asked(f"passphrase for {file}: ").encode()
 
-    content = read_key_file(file, secret)
+    try:
+        content = read_key_file(file, secret)
+    except SigningKeyError as error:
+        # The hint of its class is about the key of the node.
+        raise Refusal(str(error), USAGE) from error
 
     async def change(keys: KeyClient | _Files) -> Imported:
         return await keys.bring(content)
 
-    done = _ask(session, change)
+    done = _ask(session, change, brought=content)
     if session.out.json:
         session.out.document(done)
         return
@@ -173,18 +185,23 @@ class _Files:
 
 
 @asynccontextmanager
-async def _files(config: Config) -> AsyncIterator[_Files]:
+async def _files(config: Config, brought: bytes | None = None) -> AsyncIterator[_Files]:
     from qflow.api import actor_of
     from qflow.node._key_care import open_key_care
 
-    async with open_key_care(config) as care:
+    async with open_key_care(config, brought) as care:
         yield _Files(care, actor_of(os.getuid()))
 
 
-def _ask(session: Session, question: Callable[[KeyClient | _Files], Awaitable[_Result]]) -> _Result:
+def _ask(
+    session: Session,
+    question: Callable[[KeyClient | _Files], Awaitable[_Result]],
+    *,
+    brought: bytes | None = None,
+) -> _Result:
     async def main() -> _Result:
         keeper: Client | _Files
-        async with session.running_or(_files) as keeper:
+        async with session.running_or(partial(_files, brought=brought)) as keeper:
             return await question(keeper if isinstance(keeper, _Files) else keeper.keys)
 
     return session.run(main)
@@ -193,23 +210,39 @@ def _ask(session: Session, question: Callable[[KeyClient | _Files], Awaitable[_R
 def _node_key(session: Session) -> NodeKey:
     from qflow.trust import load_or_create_key
 
+    _check_key(session)
+    return load_or_create_key(session.home)
+
+
+def _check_key(session: Session) -> None:
+    if not session.home.is_dir():
+        hint = "qflow init makes a home; --home names one"
+        raise Refusal(f"{session.home} is not there", NOT_FOUND, hint)
     if not (session.home / "node.key").exists():
         raise Refusal(f"{session.home} has no key", NOT_FOUND, "qflow init makes one")
-    return load_or_create_key(session.home)
 
 
 # -- passphrases ---------------------------------------------------------------------------
 
 
 def _new_passphrase(file: Path | None, what: str) -> bytes:
-    from qflow.trust import read_passphrase
-
     if file is not None:
-        return read_passphrase(file)
+        return _passphrase_in(file)
     first = _asked(f"new passphrase for {what}: ")
     if first != _asked("again: "):
         raise Refusal("these are two passphrases", USAGE)
     return first.encode()
+
+
+def _passphrase_in(file: Path) -> bytes:
+    from qflow.trust import read_passphrase
+
+    if not file.exists():
+        raise Refusal(f"{file} is not there", NOT_FOUND, "--passphrase-file: one line, private")
+    try:
+        return read_passphrase(file)
+    except SigningKeyError as error:
+        raise Refusal(str(error), USAGE, "--passphrase-file: one line, private") from error
 
 
 def _asked(question: str) -> str:

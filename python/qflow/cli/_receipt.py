@@ -10,6 +10,7 @@ from qflow.cli._audit import key_given, rules_in
 from qflow.cli._exit import DIVERGED, FAILED, NOT_FOUND, OK, UNANCHORED, USAGE, Refusal
 from qflow.cli._output import plural, size
 from qflow.cli._records import fact_of
+from qflow.cli._target import check_own
 
 if TYPE_CHECKING:
     from qflow._core import Policy
@@ -60,6 +61,9 @@ def make(
         raise Refusal("--index names the record alone: give no execution and no --seq", USAGE)
     name = f"record-{index}" if execution is None else f"{execution}-{seq}"
     file = out or Path(f"{name}{RECEIPT_SUFFIX}")
+    check_own(session, file)
+    if file.is_dir() or file.is_block_device():
+        raise Refusal(f"{file} is no place for a file", USAGE)
     if file.is_file() and not force:
         raise Refusal(f"{file} is there already", USAGE, "--force replaces it")
     data = _made(log if log is not None else session.home, index)

@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanage
 from typing import TYPE_CHECKING, Any, Final
 
 from qflow.cli._audit import progress_bar
-from qflow.cli._exit import NOT_FOUND, OK, USAGE, Refusal
+from qflow.cli._exit import NOT_FOUND, OK, USAGE, Refusal, printable
 from qflow.cli._output import moment, plural
 from qflow.cli._when import time_ms
 from qflow.errors import ErasedError, ExecutionNotFoundError
@@ -190,6 +190,18 @@ def is_asked(session: Session) -> bool:
     return not session.out.json and sys.stdin.isatty() and session.out.notes.is_terminal
 
 
+def confirmed_or_refused(session: Session, question: str) -> bool:
+    """As `confirmed`; with nobody there to say yes, refused."""
+    check_asked(session)
+    return confirmed(session, question)
+
+
+def check_asked(session: Session) -> None:
+    """Refuse what is to be confirmed when nobody is there."""
+    if not is_asked(session):
+        raise Refusal("nobody is there to confirm it", USAGE, "--yes does it without asking")
+
+
 def confirmed(session: Session, question: str) -> bool:
     if not is_asked(session):
         return True
@@ -241,6 +253,12 @@ def check_texts(**texts: str | None) -> None:
             raise Refusal(f"the {name} is empty", USAGE)
         if any("\ud800" <= letter <= "\udfff" for letter in text):
             raise Refusal(f"the {name} is no UTF-8", USAGE)
+
+
+def check_line(name: str, text: str | None) -> None:
+    """Refuse a text that is more than a line, or could steer a terminal."""
+    if text is not None and printable(text, lines=False) != text:
+        raise Refusal(f"the {name} has a control character or a new line in it", USAGE)
 
 
 def caretaker(session: Session) -> AbstractAsyncContextManager[Client | _Files]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from qflow.cli._checkpoint import SHORT, ask
 from qflow.cli._exit import FAILED, NOT_FOUND, OK, Refusal
 from qflow.cli._output import day, moment, plural, size
-from qflow.cli._retain import check_texts, confirmed
+from qflow.cli._retain import check_texts, confirmed_or_refused
 from qflow.cli._state_files import finish
 from qflow.clock import SystemClock
 
@@ -61,12 +61,7 @@ def show(session: Session, execution: str) -> int | None:
     check_texts(execution=execution)
     found = _stored(session, execution=execution, limit=2)
     if len(found) != 1:
-        what = "no" if not found else "more than one"
-        raise Refusal(
-            f"{what} execution with a stored state begins with {execution!r}",
-            NOT_FOUND,
-            "qflow state list shows them",
-        )
+        raise _unknown(execution, several=bool(found))
     item, newest = found[0], found[0].newest
     if session.out.json:
         session.out.document(item)
@@ -89,6 +84,13 @@ def show(session: Session, execution: str) -> int | None:
     return None
 
 
+def _unknown(execution: str, *, several: bool = False) -> Refusal:
+    what = f"no checkpoint or execution is known by {execution!r:.80}"
+    if several:
+        what = f"several executions with a checkpoint begin with {execution!r:.80}"
+    return Refusal(what, NOT_FOUND, "qflow state list shows what there is")
+
+
 def history(session: Session, execution: str) -> int | None:
     """Print every version of one execution, the newest first."""
     check_texts(execution=execution)
@@ -100,7 +102,7 @@ def history(session: Session, execution: str) -> int | None:
 
     found = ask(session, read)
     if not found:
-        raise Refusal(f"no stored state of {execution!r}", NOT_FOUND, "qflow state list shows them")
+        raise _unknown(execution)
     if session.out.json:
         session.out.document(found)
         return None
@@ -149,7 +151,7 @@ def verify(session: Session, executions: list[str]) -> int | None:
 def delete(session: Session, execution: str, *, yes: bool) -> int | None:
     """Delete every checkpoint of an execution."""
     check_texts(execution=execution)
-    if not yes and not confirmed(session, f"delete every checkpoint of {execution}?"):
+    if not yes and not confirmed_or_refused(session, f"delete every checkpoint of {execution}?"):
         return OK
     done = ask(session, lambda states: states.delete(execution), changing=True)
     if session.out.json:

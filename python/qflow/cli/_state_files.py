@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from qflow.cli._audit import progress_bar
 from qflow.cli._checkpoint import ask
@@ -13,6 +13,8 @@ from qflow.cli._exit import FAILED, NOT_FOUND, OK, USAGE, Refusal
 from qflow.cli._export import terminable
 from qflow.cli._output import moment, plural, size
 from qflow.cli._retain import check_texts
+from qflow.cli._target import check_car, check_folder, check_target
+from qflow.errors import ConfigError
 
 if TYPE_CHECKING:
     from qflow.api._state_client import StateClient
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from qflow.cli._session import Session
     from qflow.cli._state_offline import FileStates
 
+_ENDPOINTS: Final = 'set storage.kubo, as kubo = ["http://127.0.0.1:5001"], in qflow.toml'
 _Work = Callable[["StateClient | FileStates"], "AsyncGenerator[StateStep, None]"]
 
 
@@ -45,11 +48,10 @@ def export(
     """Write a CAR file; 1 when something that was asked for could not go in."""
     for name in executions:
         check_texts(execution=name)
-    if not out.name or out.is_dir():
-        raise Refusal(f"-o {str(out)!r} names no file", USAGE)
+    check_folder(out)
+    check_target(session, out, force=force)
+    check_car(out)
     path = out.absolute()
-    if path.exists() and not force:
-        raise Refusal(f"{out} is there already", USAGE, "--force replaces it")
     done: Exported = finish(
         session,
         "exporting",
@@ -57,19 +59,31 @@ def export(
             executions, str(path), with_key=not without_key, replace=force
         ),
     )
+    code = FAILED if done.refused or done.missing else OK
     if session.out.json:
         session.out.document(done)
-        return FAILED if done.refused else OK
+        return code
     _print_refused(session, done.refused)
+    for name in done.missing:
+        session.out.line(f"missing   {name}  an execution waits for it: no checkpoint", "red")
     session.out.fields(
         [
             ("file", str(out)),
             ("size", f"{size(done.bytes)}, {plural(done.blocks, 'block')}"),
-            ("executions", f"{len(done.checkpoints):,}"),
+            ("executions", _executions(done)),
             ("keys", _keys(done, without_key)),
         ]
     )
-    return FAILED if done.refused else OK
+    if done.missing:
+        session.out.note(
+            "qflow checkpoint create of the one that waits makes those of its subflows"
+        )
+    return code
+
+
+def _executions(done: Exported) -> str:
+    whole = f"{len(done.checkpoints):,}"
+    return whole if not done.children else f"{whole}, {done.children:,} of them subflows"
 
 
 def _keys(done: Exported, without_key: bool) -> str:
@@ -91,10 +105,34 @@ def recover(session: Session, executions: list[str]) -> int | None:
     """Fetch checkpoints from the endpoints; 1 when something was refused or did not answer."""
     for name in executions:
         check_texts(execution=name)
-    done: Brought = finish(
-        session, "recovering", lambda states: states.recover(executions), changing=True
-    )
-    return _print_brought(session, done)
+    try:
+        done: Brought = finish(
+            session, "recovering", lambda states: states.recover(executions), changing=True
+        )
+    except ConfigError as error:
+        raise Refusal(str(error), USAGE, _ENDPOINTS) from error
+    code = _print_brought(session, done)
+    if code == OK:
+        _check_found(session, executions, done)
+    return code
+
+
+def _check_found(session: Session, executions: list[str], done: Brought) -> None:
+    """Refused when there is nothing of what was named, neither there nor here."""
+    told = [item.execution for item in done.taken]
+    told += [item.execution or "" for item in done.diverged]
+
+    async def is_here(states: StateClient | FileStates) -> bool:
+        async with aclosing(states.stored(execution=name, limit=1)) as found:
+            return any([True async for _ in found])
+
+    for name in executions:
+        if not any(one.startswith(name.lower()) for one in told) and not ask(session, is_here):
+            raise Refusal(
+                f"no execution with a pinned checkpoint begins with {name!r}",
+                NOT_FOUND,
+                "qflow state recover without a name takes all that is pinned",
+            )
 
 
 def _print_brought(session: Session, done: Brought) -> int:

@@ -47,11 +47,23 @@ class FileStates:
     async def diff(self, older: str, newer: str, *, paths: bool, limit: int) -> Difference:
         return await self._care.diff(older, newer, paths=paths, limit=limit)
 
-    async def restore(self, name: str, *, dry_run: bool) -> Restored:
-        return await self._care.restore(name, dry_run=dry_run, actor=self._actor)
+    async def restore(
+        self, name: str, *, dry_run: bool, children_anew: bool = False, or_older: bool = False
+    ) -> Restored:
+        return await self._care.restore(
+            name,
+            dry_run=dry_run,
+            children_anew=children_anew,
+            or_older=or_older,
+            actor=self._actor,
+        )
 
-    async def prune(self, execution: str | None, *, keep: int | None, dry_run: bool) -> Pruned:
-        return await self._care.prune(execution, keep=keep, dry_run=dry_run, actor=self._actor)
+    async def prune(
+        self, execution: str | None, *, keep: int | None, dry_run: bool, labelled: bool = False
+    ) -> Pruned:
+        return await self._care.prune(
+            execution, keep=keep, dry_run=dry_run, labelled=labelled, actor=self._actor
+        )
 
     def stored(self, **asked: Any) -> AsyncGenerator[StoredState, None]:
         return self._care.stored(**asked)

@@ -41,7 +41,7 @@ class CheckpointSettings(Section):
     every_s: Annotated[float, Meta(ge=0)] = 60.0
     """At least so often while it has new facts; 0: never for that reason."""
     keep: Annotated[int, Meta(ge=1)] = 3
-    """The newest of each execution; older ones go."""
+    """The newest of each execution; older ones go. Those with a label stay, and are not counted."""
     ended_days: Annotated[float, Meta(ge=0)] = 7.0
     """Then those of an execution that is over go, too."""
 

@@ -3,7 +3,7 @@
 from qflow.engine._engine import Engine
 from qflow.engine._flow import Flow
 from qflow.engine._functions import functions_called
-from qflow.engine._ledger import Limits
+from qflow.engine._limits import Limits
 from qflow.engine._live import Identity, Live
 from qflow.engine._load import load_flow
 from qflow.engine._replay import Entry, type_of

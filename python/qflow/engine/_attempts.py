@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
-from qflow import model
+from qflow import _core, model
 from qflow.diagnostics import logger
 from qflow.engine._ports import Runner
 from qflow.errors import StepError
@@ -83,3 +83,11 @@ class Attempts:
                 self._done(*key, value, problem)
         else:
             self._fill()
+
+
+def recorded(value: Any, bytes_max: int) -> Any:
+    """An outcome as a replay will see it. Raises ValueError or TypeError."""
+    data = _core.encode(value)
+    if len(data) > bytes_max:
+        raise ValueError(f"{len(data)} bytes; {bytes_max} are allowed")
+    return _core.decode(data)

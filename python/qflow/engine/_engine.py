@@ -6,8 +6,8 @@ an emitted event, an answer to a caller) happens only when the facts behind it a
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -16,9 +16,11 @@ import anyio
 from qflow import _core, model
 from qflow.clock import Clock
 from qflow.engine import _keeping
-from qflow.engine._attempts import Attempts
+from qflow.engine._aside import Planned, set_aside
+from qflow.engine._attempts import Attempts, recorded
 from qflow.engine._flow import Flow
-from qflow.engine._ledger import Ledger, Limits
+from qflow.engine._ledger import Ledger
+from qflow.engine._limits import Limits
 from qflow.engine._live import Batch, Beside, Identity, Live, plain
 from qflow.engine._ports import Archive, Checkpoints, Journal, Keys, Library, Runner
 from qflow.engine._recover import timers
@@ -106,6 +108,7 @@ class Engine:
         if self._ledger.failed is None:
             self._ledger.failed = PoisonedError("the engine has stopped")
         self._release(self._ledger.failed)
+        self._ledger.wake()
         stopped = error
         if stopped is None:
             try:
@@ -132,7 +135,8 @@ class Engine:
     ) -> str:
         """Start an execution; durable on return, together with what is beside it.
 
-        Waits while the log's queue is full. Raises ExecutionStateError; then nothing was started.
+        Waits while the log's queue is full, or the states that wait for the store are at their
+        bound. Raises ExecutionStateError; then nothing was started.
         """
         await self._ledger.room()
         name = name or model.id_text(model.new_id(self._clock.now_ms()))
@@ -162,37 +166,34 @@ class Engine:
         description: str | None = None,
     ) -> tuple[Checkpoint, str]:
         """Make a checkpoint of an execution as it stands; durable in the store on return, with the
-        CID of its version. Also of one that is paused or waits.
+        CID of its version. Also of one that is paused or waits. Waits as `start` does.
 
         Raises ExecutionStateError when it is over or no checkpoint of it can be made, StaleError
         when somebody else owns it.
         """
         _check_text(actor)
+        await self._ledger.room()
         live = self._live(execution, "checkpointed")
         return await _keeping.ask(
             self._ledger, live, actor=actor, label=label, description=description
         )
 
-    @asynccontextmanager
-    async def set_aside(self, execution: str) -> AsyncGenerator[None, None]:
-        """While the block runs, nothing is decided of an execution, here or not. Behind it, it goes
-        on from its chain as the log has it then."""
-        await self._ledger.set_aside(execution)
-        try:
-            yield
-        finally:
-            self._ledger.bring_back(execution)
-            known = self._ledger.archive.execution(execution)
-            if known is not None and known.status in FINAL:
-                for tell in self._waiters.pop(execution, ()):
-                    tell(known)
-            elif known is not None and self._ledger.failed is None:
-                self._recover_one(known)
+    def set_aside(self, plans: Mapping[str, Planned]) -> AbstractAsyncContextManager[set[str]]:
+        """See `_aside.set_aside`."""
+        return set_aside(self._ledger, plans, self._go_on_with)
+
+    def _go_on_with(self, execution: str) -> None:
+        known = self._ledger.archive.execution(execution)
+        if known is not None and known.status in FINAL:
+            for tell in self._waiters.pop(execution, ()):
+                tell(known)
+        elif known is not None and self._ledger.failed is None:
+            self._recover_one(known)
 
     async def deliver(self, event: Mapping[str, Any], *, actor: str) -> list[str]:
         """Offer an event to all that listen. What they make of it is durable on return.
 
-        Waits while the log's queue is full. Raises EventError; then nobody was offered it.
+        Waits as `start` does. Raises EventError; then nobody was offered it.
         """
         _check_text(actor)
         data = _core.encode(dict(event))
@@ -215,7 +216,12 @@ class Engine:
 
     def forget_stored(self) -> set[str]:
         """The log is about to lose its oldest documents: those that were thought to be there."""
-        return self._ledger.forget_stored()
+        return self._ledger.definitions.forget_stored()
+
+    @property
+    def shut(self) -> Mapping[str, Exception]:
+        """The executions that stay shut, and why."""
+        return self._ledger.shut
 
     def resident(self, execution: str) -> model.Execution | None:
         """An execution in memory, as far as it has come."""
@@ -328,8 +334,8 @@ class Engine:
     def _attempt(self, execution: str, number: int) -> model.Attempt | None:
         live = self._ledger.reach(execution)
         frame = None if live is None else live.state.frames.get(number)
-        if live is None or frame is None or not frame.running:
-            return None
+        if live is None or live.state.paused or frame is None or not frame.running:
+            return None  # a resume asks again
         return model.Attempt(
             execution=live.id,
             step=frame.path,
@@ -352,9 +358,9 @@ class Engine:
         kind = "step_completed" if problem is None else "step_failed"
         try:
             if problem is None:
-                told = _recorded(value, RESULT_BYTES_MAX)
+                told = recorded(value, RESULT_BYTES_MAX)
             else:
-                told = _recorded(problem, PROBLEM_BYTES_MAX)
+                told = recorded(problem, PROBLEM_BYTES_MAX)
         except (ValueError, TypeError) as error:
             what = "The result" if problem is None else "The problem"
             kind, told = "step_failed", unrecordable(what, str(error))
@@ -429,6 +435,8 @@ class Engine:
             if child.status in FINAL:
                 self._tell_parent(live, command.frame, child)
             return
+        if self._ledger.archive.is_to_be_restored(asked["id"]):
+            return  # when it was, it goes on by itself
         batch = Batch()
         try:
             self._create_subflow(batch, live, command)
@@ -476,14 +484,6 @@ class Engine:
             above, _, frame = live.state.parent.rpartition(":")
             if (parent := self._ledger.reach(above)) is not None:
                 self._tell_parent(parent, int(frame), view)
-
-
-def _recorded(value: Any, bytes_max: int) -> Any:
-    """A value as a replay will see it. Raises ValueError or TypeError."""
-    data = _core.encode(value)
-    if len(data) > bytes_max:
-        raise ValueError(f"{len(data)} bytes; {bytes_max} are allowed")
-    return _core.decode(data)
 
 
 def _check_text(text: str) -> None:

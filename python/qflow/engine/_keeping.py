@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Final
+from unicodedata import category
 
 import anyio
 
@@ -16,6 +17,8 @@ from qflow.errors import ExecutionStateError, PoisonedError
 LABEL_CHARS_MAX: Final = 100
 DESCRIPTION_CHARS_MAX: Final = 1000
 """Both stand in a record."""
+_NO_LINE: Final = ("Cc", "Zl", "Zp")
+"""Unicode categories: control characters, and what ends a line or a paragraph."""
 _ROUND_MS: Final = 1000
 _ROUND_MAX: Final = 64
 """Executions that are checkpointed in a round because it is time, and the rest of a round is for
@@ -32,6 +35,8 @@ async def ask(
     Raises ExecutionStateError when none can be made, StaleError, PoisonedError.
     """
     _check("label", label, LABEL_CHARS_MAX)
+    if label is not None and any(category(letter) in _NO_LINE for letter in label):
+        raise ExecutionStateError("a label has no control characters and is one line")
     _check("description", description, DESCRIPTION_CHARS_MAX)
     kept = anyio.Event()
     found: list[tuple[str | None, Exception | None]] = []
@@ -48,7 +53,7 @@ async def ask(
     await ledger.durable(batch)
     await kept.wait()
     ((version, why),) = found
-    if version is None:
+    if version is None or why is not None:
         raise why or PoisonedError("the store of states has stopped")
     return made, version
 
@@ -68,6 +73,8 @@ async def by_time(ledger: Ledger, clock: Clock, every_s: float) -> None:
             if execution is None:
                 break
             _make(ledger, execution)
+            # Each may be large: others have their turn in between.
+            await anyio.lowlevel.checkpoint()
         await ledger.room()
 
 

@@ -13,12 +13,14 @@ from functools import partial
 from typing import Any, Final
 
 import anyio
-import msgspec
 
-from qflow import _core, model
+from qflow import model
 from qflow.clock import Clock
 from qflow.diagnostics import logger
+from qflow.engine._crowd import Crowd, unmade
+from qflow.engine._definitions import Definitions
 from qflow.engine._flow import Flow
+from qflow.engine._limits import Limits
 from qflow.engine._listening import Listening
 from qflow.engine._live import Batch, Changed, Decided, Identity, Live, Residents, Told
 from qflow.engine._ports import Archive, Checkpoints, Journal, Keys
@@ -31,29 +33,15 @@ from qflow.errors import (
     ExecutionStateError,
     PoisonedError,
     QflowError,
-    ReplayError,
     StaleError,
     UnavailableError,
 )
 
-FLOWS_MAX: Final = 1024
-"""Flows kept ready; at the bound all go, and come back from the log as they are needed."""
 _REASON_CHARS_MAX: Final = 500
+_BEGIN: Final = frozenset({"attempt", "emit", "subflow", "go_on"})
+"""Commands that only an execution as it stands may give."""
 _log = logger(__name__)
 Then = Callable[[Exception | None], None]
-
-
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """Bounds of the engine, and what happens at them."""
-
-    attempts_in_flight_max: int = 256
-    """More wait in order."""
-    executions_resident_max: int = 1000
-    """Those that only wait leave memory; busy ones stay."""
-    checkpoint_every_facts: int = 500
-    """Records between two checkpoints of an execution: a replay is about as long as this."""
-    checkpoint_every_s: float = 60.0
-    """An execution with facts since its last checkpoint gets one after so long; 0: never so."""
 
 
 class Ledger:
@@ -87,15 +75,16 @@ class Ledger:
         self._held: deque[tuple[Batch, Then | None]] = deque()
         self._in_flight = self._submitted = self._settled = 0
         self._moved = anyio.Event()
-        self._flows: dict[str, Flow] = {}
-        self._stored: set[str] = set()
+        self._crowd = Crowd()
+        self.definitions = Definitions(archive)
         self._broken: dict[str, str] = {}
-        self._shut: dict[str, Exception] = {}
+        self.shut: dict[str, Exception] = {}
+        """Executions of which nothing is decided, and why."""
 
     @property
     def has_room(self) -> bool:
         """Whether the store of states takes a checkpoint that nobody waits for."""
-        return self._checkpoints.has_room
+        return self._crowd.has_room_beside and self._checkpoints.has_room
 
     # -- deciding --------------------------------------------------------------------------
 
@@ -106,7 +95,7 @@ class Ledger:
     def decide(self, batch: Batch, live: Live, event: Event, actor: str | None = None) -> bool:
         """Apply an event and add its facts to a batch. False: it did not matter, or its execution
         cannot go on and ends by itself."""
-        if live.id in self._broken or live.id in self._shut:
+        if live.id in self._broken or live.id in self.shut:
             return False
         try:
             return self._decide(batch, live, event, actor)
@@ -136,20 +125,54 @@ class Ledger:
 
     def _checkpoint(self, batch: Batch, made: Decided, asked: Asked, at: int) -> None:
         """Put a checkpoint behind a decision. Without room for one that nobody waits for, it comes
-        behind a later decision; a state that is too large goes without."""
+        behind a later decision, and a state that is too large goes without. One before a step is
+        made later without room, and the step is never begun when it cannot be made."""
+        live = made.live
         if asked.why == FACTS and not self.has_room:
             return
-        live = made.live
+        if asked.why == STEP and not self._crowd.has_room:
+            made.postponed = asked
+            self._crowd.postpone()
+            return
         try:
-            records, made.checkpoint = live.checkpoint(
-                asked, at, self._identity, self._identity.node
-            )
+            records, made.checkpoint = self._sealed(live, asked, at)
         except ValueError as error:
+            if asked.why == STEP:
+                made.refused = unmade(live, error)
+                return
             live.since -= self._every_facts if asked.why == FACTS else 0
             _log.warning("no checkpoint is made", execution=live.id, error=str(error))
             return
         batch.add(records, [])
         made.records = [*made.records, *records]
+
+    def _sealed(
+        self, live: Live, asked: Asked, at: int, actor: str | None = None
+    ) -> tuple[list[bytes], Checkpoint]:
+        actor = actor or self._identity.node
+        records, made = live.checkpoint(asked, at, self._identity, actor)
+        self._crowd.add(made)
+        return records, made
+
+    def _make_postponed(self) -> None:
+        """Make checkpoints that had no room, as far as there is room now."""
+        while self.failed is None and (made := self._crowd.take()) is not None:
+            live, asked = made.live, made.postponed
+            gone = live.id in self.shut or live.id in self._broken or not self._is_current(live)
+            if asked is None or gone or live.state.status in FINAL:
+                self._go_on(made)
+                continue
+            batch, at = Batch(), self.now(live)
+            try:
+                records, checkpoint = self._sealed(live, asked, at)
+            except ValueError as error:
+                made.refused = unmade(live, error)
+                self._refuse(made, made.refused)
+                continue
+            batch.add(records, [])
+            batch.after.append(Decided(live, records, made.commands, checkpoint))
+            self.changed.note(live, at)
+            self.submit(batch)
 
     def checkpoint(
         self, live: Live, asked: Asked, actor: str | None = None, told: Told | None = None
@@ -161,7 +184,7 @@ class Ledger:
         if live.id in self._broken:
             raise ValueError("it cannot go on, and ends by itself")
         batch, at = Batch(), self.now(live)
-        records, made = live.checkpoint(asked, at, self._identity, actor or self._identity.node)
+        records, made = self._sealed(live, asked, at, actor)
         batch.add(records, [])
         batch.after.append(Decided(live, records, checkpoint=made, told=told))
         live.pending += 1
@@ -182,8 +205,9 @@ class Ledger:
         self._hand_over()
 
     async def room(self) -> None:
-        """Return when nothing waits for room in the log, or the log has failed."""
-        while self._held:
+        """Return when nothing waits for room in the log, nor in the store of states (see
+        STATES_BYTES_MAX), or one of them has failed."""
+        while self._held or (self.failed is None and not self._crowd.has_room):
             await self._moved.wait()
 
     def _hand_over(self) -> None:
@@ -203,6 +227,10 @@ class Ledger:
             else:
                 self._held.popleft()
                 self._in_flight += 1
+        self.wake()
+
+    def wake(self) -> None:
+        """Whoever waits for room looks again."""
         moved, self._moved = self._moved, anyio.Event()
         moved.set()
 
@@ -253,20 +281,39 @@ class Ledger:
         """
         for made in batch.after:
             self._tell(made.live, made.records)
+            if made.refused is not None:
+                self._refuse(made, made.refused)
+                continue
+            if made.postponed is not None:
+                self._crowd.note_durable(made)
+                continue
             checkpoint = made.checkpoint
             if checkpoint is None or not checkpoint.is_urgent:
                 self._go_on(made)
             if checkpoint is not None:
                 self._checkpoints.keep(checkpoint, partial(self._kept, made, checkpoint))
+        self._make_postponed()
 
     def _go_on(self, made: Decided) -> None:
         live = made.live
+        # What is not begun while it is paused, a resume asks for again.
+        begins = self._is_current(live) and not live.state.paused
         for command in made.commands:
-            if self.failed is None:
+            if self.failed is None and (begins or command.kind not in _BEGIN):
                 self._carry(live, command)
         live.pending -= 1
         if live.pending == 0 and live.id in self._broken and self.failed is None:
             self._mend(live)
+
+    def _is_current(self, live: Live) -> bool:
+        """Whether this is the execution as it stands: it may have been shut, or read again."""
+        return self.lives.get(live.id) is live
+
+    def _refuse(self, made: Decided, error: Exception) -> None:
+        """What a decision asks for is not begun, as its checkpoint cannot be made."""
+        made.commands = ()
+        self._close(made.live.id, error)
+        self._go_on(made)
 
     def _kept(
         self,
@@ -276,14 +323,19 @@ class Ledger:
         error: Exception | None,
     ) -> None:
         """A checkpoint is durable, or is not. What waited for it is done, or never is."""
+        self._crowd.remove(checkpoint)
         if error is not None:
-            self._not_kept(made, checkpoint, error)
+            self._not_kept(made, checkpoint, version, error)
         if checkpoint.is_urgent:
             self._go_on(made)
         if made.told is not None:
             made.told(version, error)
+        self._make_postponed()
+        self.wake()
 
-    def _not_kept(self, made: Decided, checkpoint: Checkpoint, error: Exception) -> None:
+    def _not_kept(
+        self, made: Decided, checkpoint: Checkpoint, version: str | None, error: Exception
+    ) -> None:
         """Nothing is lost, as the log has all of it; but what a flow wanted kept before a step, it
         wanted kept. So the step is not begun, and the execution waits for the next start."""
         if isinstance(error, PoisonedError):
@@ -293,7 +345,7 @@ class Ledger:
             self._close(checkpoint.execution, error)
         else:
             _log.error(
-                "a checkpoint was not kept",
+                "a checkpoint was not kept" if version is None else "a checkpoint is durable here",
                 execution=checkpoint.execution,
                 seq=checkpoint.seq,
                 **_why(error),
@@ -323,6 +375,7 @@ class Ledger:
         for _, then in held:
             if then is not None:
                 then(error)
+        self.wake()
 
     def _give_up(self, live: Live, error: Exception) -> None:
         _log.error("an execution cannot go on", execution=live.id, **_why(error))
@@ -354,7 +407,7 @@ class Ledger:
         self, batch: Batch, flow: Flow, name: str, value: Any, actor: str, parent: str | None
     ) -> Live:
         """Begin an execution within a batch. Raises ExecutionStateError when it cannot be."""
-        definition, block = self._definition(flow)
+        definition, block = self.definitions.of(flow)
         try:
             key = self._keys.take()
         except UnavailableError as error:
@@ -374,55 +427,21 @@ class Ledger:
             raise ExecutionStateError(f"{flow.key} cannot be started: {error}") from error
         if block is not None:
             batch.add([], [block])
-            self._stored.add(definition)
+            self.definitions.note_stored(definition)
         self.lives.put(live)
         return live
-
-    def _definition(self, flow: Flow) -> tuple[str, tuple[bytes, bytes] | None]:
-        """The CID of a flow's document, and its block when the log does not hold it yet."""
-        data = _core.encode(flow.document)
-        cid = _core.cid_of(data)
-        text = str(cid)
-        self._remember(text, flow)
-        if text in self._stored:
-            return text, None
-        if self.archive.keeps(text):
-            self._stored.add(text)
-            return text, None
-        return text, (bytes(cid), data)
-
-    def forget_stored(self) -> set[str]:
-        """From now on, ask the archive again whether the log holds a flow's document. Gives those
-        that executions on their way to the log count on."""
-        stored, self._stored = self._stored, set()
-        return stored
-
-    def flow_of(self, definition: str) -> Flow:
-        """The flow of a definition's CID, from memory or from the log."""
-        if (flow := self._flows.get(definition)) is None:
-            data = self.archive.block(definition)
-            if data is None:
-                raise ReplayError(f"the log does not hold the flow {definition}")
-            flow = Flow(_core.decode(data))
-            self._remember(definition, flow)
-        return flow
-
-    def _remember(self, definition: str, flow: Flow) -> None:
-        if len(self._flows) >= FLOWS_MAX:
-            self._flows.clear()
-        self._flows[definition] = flow
 
     def find(self, execution: str) -> Live | None:
         """An execution that is not over, brought into memory. Raises when its chain is not good, or
         it stays shut for another reason."""
-        if (error := self._shut.get(execution)) is not None:
+        if (error := self.shut.get(execution)) is not None:
             raise error.with_traceback(None)
         live = self.lives.get(execution)
         return live if live is not None else self._load(execution)
 
     def reach(self, execution: str) -> Live | None:
         """`find` for the engine itself: a chain that is not good is reported and stays shut."""
-        if execution in self._shut:
+        if execution in self.shut:
             return None
         try:
             return self.find(execution)
@@ -432,23 +451,17 @@ class Ledger:
 
     def _close(self, execution: str, error: Exception) -> None:
         self.lives.drop(execution)
-        self._shut[execution] = error
+        self.shut[execution] = error
         _log.error("an execution stays shut", execution=execution, **_why(error))
         self.closed(execution, error)
 
-    async def set_aside(self, execution: str) -> None:
-        """Decide nothing more of an execution; on return all that was decided is durable."""
-        self._shut[execution] = ExecutionStateError(f"{execution} is being restored")
+    async def settled(self) -> None:
+        """Return when all that was decided until now is durable. Raises PoisonedError."""
         before = self._submitted
         while self._settled < before and self.failed is None:
             await self._moved.wait()
         if self.failed is not None:
             raise PoisonedError("the node has stopped") from self.failed
-        self.lives.drop(execution)
-
-    def bring_back(self, execution: str) -> None:
-        """Its chain is to be read again."""
-        self._shut.pop(execution, None)
 
     def view(self, execution: str) -> model.Execution | None:
         """As far as it has come in memory, or else in the log."""
@@ -459,13 +472,14 @@ class Ledger:
         known = self.archive.execution(execution)
         if known is None or known.status in FINAL:
             return None
-        flow = self.flow_of(known.definition)
+        flow = self.definitions.flow(known.definition)
         key = self.archive.key(execution)
         live = Live.of(
             flow,
             known.definition,
             replay(flow, execution, self.archive.entries(execution), key),
         )
+        live.begins = self.archive.begins(execution, live.seq)
         live.note_listens()
         self.listening.note(execution, live.listens)
         self.lives.put(live)

@@ -49,6 +49,10 @@ class Decided(msgspec.Struct):
     checkpoint: Checkpoint | None = None
     told: Told | None = None
     """Hears that the checkpoint is kept, or why not."""
+    postponed: Asked | None = None
+    """The checkpoint that is to be made first, once there is room for it."""
+    refused: Exception | None = None
+    """Why the checkpoint that was to come first cannot be made: nothing else follows then."""
 
 
 class Batch(msgspec.Struct):
@@ -75,6 +79,7 @@ class Live:
 
     __slots__ = (
         "at",
+        "begins",
         "chain",
         "definition",
         "epoch",
@@ -101,6 +106,8 @@ class Live:
         self.seq, self.prev, self.at = -1, bytes(32), 0
         self.node, self.epoch = "", 0
         """Whose its last record is, and in which epoch."""
+        self.begins = 0
+        """The epoch that its next record begins, when it was restored and nothing followed."""
         self.since = 0
         """Records since the last checkpoint."""
         self.pending = 0
@@ -136,10 +143,12 @@ class Live:
 
     def due(self, commands: Sequence[Command], every_facts: int) -> Asked | None:
         """The checkpoint that is to follow a decision, by what the decision asks for."""
-        if self.key is None or self.state.status in FINAL:
+        if self.state.status in FINAL:
             return None
         if any(command.kind == "checkpoint" for command in commands):
             return Asked(why=STEP)
+        if self.key is None:
+            return None
         return Asked(why=FACTS) if self.since >= every_facts else None
 
     def checkpoint(
@@ -183,15 +192,18 @@ class Live:
             self.key,
         )
         self.seq, self.prev, self.at = self.seq + len(records), prev, at
-        self.node, self.epoch = identity.node, epoch
+        self.node, self.epoch, self.begins = identity.node, epoch, 0
         self.since += len(records)
         return records, blocks
 
     def _epoch(self, identity: Identity) -> int:
-        """Who goes on with what another node wrote begins an epoch, which fences that node."""
+        """Who goes on with what another node wrote, or behind a restore, begins an epoch. It
+        fences that node, and what was written behind the restored checkpoint."""
         if not self.node:
             return identity.epoch
-        return self.epoch if self.node == identity.node else self.epoch + 1
+        if self.node == identity.node and not self.begins:
+            return self.epoch
+        return max(self.epoch + 1, self.begins)
 
     def note_listens(self) -> None:
         """Find the types of the events that the execution waits for."""

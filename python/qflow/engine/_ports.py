@@ -40,6 +40,11 @@ class Archive(Protocol):
         In the first, if it is a checkpoint, the state that it names stands as its payload."""
         ...
 
+    def begins(self, execution: str, seq: int) -> int:
+        """The epoch, from 1, that the record behind this one begins at least, when the execution
+        was restored up to this record; 0: it was not."""
+        ...
+
     def key(self, execution: str) -> _core.SealingKey | None:
         """What its payloads are sealed with; None for one that began before they were.
 
@@ -58,6 +63,11 @@ class Archive(Protocol):
         """Every execution that is not over."""
         ...
 
+    def is_to_be_restored(self, execution: str) -> bool:
+        """Whether a checkpoint of an execution is kept of which the log has nothing: beginning it
+        would do again what was done."""
+        ...
+
 
 class Checkpoints(Protocol):
     """The store of states."""
@@ -65,7 +75,7 @@ class Checkpoints(Protocol):
     @property
     def has_room(self) -> bool:
         """Whether it can take one that nobody waits for. Those that somebody waits for are always
-        taken."""
+        taken: the engine bounds their bytes before it makes them."""
         ...
 
     def keep(
@@ -74,7 +84,8 @@ class Checkpoints(Protocol):
         """Take a checkpoint whose record is durable. Never waits, never raises.
 
         `done` comes later, from the event loop: with the CID of the version once that is durable,
-        or with an error. StaleError: somebody else owns the execution now. PoisonedError: the store
+        or with an error; with both when it is durable here, and too few other stores have it.
+        StaleError: somebody else owns the execution now. PoisonedError: the store
         failed, and takes nothing more. Others are of this checkpoint alone. One that nobody waits
         for may be left out for a newer one of the same execution, and hears of that one's end."""
         ...

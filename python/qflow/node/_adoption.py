@@ -19,7 +19,13 @@ from qflow.audit import History, Index, Log, Query
 from qflow.audit._own import OwnChain, Row
 from qflow.audit._read import GENESIS, TERMINAL
 from qflow.engine._replay import type_of
-from qflow.errors import BusyError, ExecutionStateError, VerificationError
+from qflow.engine._state import FINAL
+from qflow.errors import (
+    BusyError,
+    ExecutionNotFoundError,
+    ExecutionStateError,
+    VerificationError,
+)
 from qflow.state import Block, Saved, States
 
 RESTORED: Final = "q.qflow.state.restored.v1"
@@ -64,6 +70,27 @@ class Adoption:
         """
         return await anyio.to_thread.run_sync(self._plan, saved)
 
+    def stands(self, chain: bytes, saved: Saved | None) -> bool:
+        """Whether the log has a chain, and has gone on from this version of it, if there is one.
+        Blocks."""
+        self._index.catch_up(self._log)
+        last = self._history.last(chain)
+        if last is None or saved is None:
+            return last is not None
+        if last.seq <= saved.seq:
+            return False
+        (entry,) = self._history.records(chain, after=saved.seq - 1, limit=1)
+        # A chain that is over may have lost its beginning to a pruning.
+        return entry.seq > saved.seq or entry.hash == saved.head
+
+    def is_open(self, execution: str) -> bool:
+        """Whether the log has an execution that is not over. Blocks."""
+        self._index.catch_up(self._log)
+        try:
+            return self._index.execution(execution).status not in FINAL
+        except ExecutionNotFoundError:
+            return False
+
     async def adopt(self, saved: Saved, *, actor: str) -> Plan:
         """Append what the log lacks of a version's chain; what was missing is there, durably, on
         return. Nothing may be decided of the execution meanwhile.
@@ -71,6 +98,9 @@ class Adoption:
         Again is no harm; after an error or a crash, do it again. Raises as `plan`, PoisonedError.
         """
         plan = await self.plan(saved)
+        # A newer version may lie here, which was refused or not asked for: what follows is kept
+        # behind this one. And as long as the log has not all of it, nobody goes on with the rest.
+        await anyio.to_thread.run_sync(self._states.go_on_from, saved.cid)
         pieces = self._pieces(saved, plan)
         piece = await anyio.to_thread.run_sync(next, pieces, None)
         while piece is not None:
@@ -83,9 +113,6 @@ class Adoption:
         ):
             await self._append([], [], _row(saved, 0), actor)
         await anyio.to_thread.run_sync(self._index.catch_up, self._log)
-        # A newer version may lie here, which was refused or not asked for: what follows is kept
-        # behind this one.
-        await anyio.to_thread.run_sync(self._states.go_on_from, saved.cid)
         return plan
 
     async def _append(

@@ -18,6 +18,7 @@ from qflow.errors import (
     ErasedError,
     ExecutionNotFoundError,
     QflowError,
+    StaleError,
     UnavailableError,
     VerificationError,
 )
@@ -64,8 +65,11 @@ class Archive:
 
     def entries(self, execution: str) -> Iterator[Entry]:
         """See the engine's port. Raises UnavailableError for a chain of another node that has not
-        come here to its end."""
+        come here to its end, and for one of which a version that is good goes further; StaleError
+        when such a version has another history: somebody else owns the execution."""
         chain, last = model.id_bytes(execution), None
+        # Looked up before the log is: what a version ends with was durable before it was kept.
+        newest = self._newest(chain)
         begins = self.beginning(chain)
         for entry in self._history.replay_source(chain, 0 if begins is None else begins.seq):
             value = entry.value
@@ -77,6 +81,8 @@ class Archive:
             yield last
         if last is not None and last.record["node"] != self._node:
             self._check_restored(execution, last)
+        if last is not None and newest is not None:
+            self._check_follows(execution, last, newest)
 
     def _check_restored(self, execution: str, last: Entry) -> None:
         """Part of a restore that was cut off may look like a whole chain. Who went on with it would
@@ -86,6 +92,56 @@ class Archive:
                 f"{execution} came from {last.record['node']}, and a restore of it was cut off at"
                 f" record {last.seq}: restore it again"
             )
+
+    def _check_follows(self, execution: str, last: Entry, newest: Saved) -> None:
+        """Whoever goes on has to follow the newest version. The log may be an older copy of it, or
+        have a part of it only, as a restore was cut off: what was done would be done again. Or
+        somebody else owns the execution by now, and this history of it ends here."""
+        if newest.epoch < last.record["epoch"] or self._has(newest, last.seq):
+            return
+        if not self._is_good(newest):
+            return
+        log = f"the log ends with record {last.seq} of epoch {last.record['epoch']}"
+        mark = f"a checkpoint at record {newest.seq} of epoch {newest.epoch}"
+        if newest.seq > last.seq:
+            raise UnavailableError(
+                f"{execution} goes further in the store of states than in the log: there is {mark},"
+                f" and {log}. qflow checkpoint restore {execution} brings it in, unless the log"
+                " went another way"
+            )
+        raise StaleError(
+            f"{execution} has another history in the store of states: there is {mark}, written by"
+            f" {newest.node}, and {log}, which does not follow it. It goes on there, and not here"
+        )
+
+    def _has(self, saved: Saved, last: int) -> bool:
+        """Whether the log, up to a chain's last record, has the one that a version ends with."""
+        if saved.seq > last:
+            return False
+        (entry,) = self._history.records(saved.chain, after=saved.seq - 1, limit=1)
+        return entry.hash == saved.head
+
+    def is_to_be_restored(self, execution: str) -> bool:
+        """See the engine's port."""
+        newest = self._newest(model.id_bytes(execution))
+        if newest is None or self.execution(execution) is not None or not self._is_good(newest):
+            return False
+        _log.warning("a subflow waits: qflow checkpoint restore brings it in", execution=execution)
+        return True
+
+    def _newest(self, chain: bytes) -> Saved | None:
+        try:
+            return None if self._states is None else self._states.newest(chain)
+        except QflowError as error:
+            _log.warning("the store of states is not asked", error=str(error))
+            return None
+
+    def _is_good(self, saved: Saved) -> bool:
+        try:
+            return self._states is not None and self._states.version(saved.cid).chain == saved.chain
+        except QflowError as error:
+            _refused(saved.chain, saved.seq, str(error))
+            return False
 
     def beginning(self, chain: bytes) -> Beginning | None:
         """The newest checkpoint of a chain whose state is good: a version that verifies, of the
@@ -113,10 +169,17 @@ class Archive:
 
     def _versions(self, states: States, chain: bytes, seq: int) -> list[Saved]:
         """What the store says that it has, newest first, as far as the log goes."""
+        return [saved for saved in self._known(states, chain) if saved.seq <= seq]
+
+    def _known(self, states: States, chain: bytes) -> list[Saved]:
         try:
-            return [saved for saved in states.history(chain) if saved.seq <= seq]
+            return states.history(chain)
         except QflowError as error:
-            _refused(chain, seq, str(error))
+            _log.warning(
+                "the store of states cannot be read",
+                execution=model.id_text(chain),
+                error=str(error),
+            )
             return []
 
     def _checked(self, states: States, chain: bytes, saved: Saved) -> Beginning:
@@ -130,6 +193,14 @@ class Archive:
         frozen = _core.decode(states.load(saved.cid))
         check_form(frozen)
         return Beginning(entry.seq, frozen)
+
+    def begins(self, execution: str, seq: int) -> int:
+        """See the engine's port: beyond every epoch that the store of states knows of, too."""
+        if not is_restored(self._history, execution, seq):
+            return 0
+        chain = model.id_bytes(execution)
+        versions = [] if self._states is None else self._known(self._states, chain)
+        return 1 + max((saved.epoch for saved in versions), default=0)
 
     def key(self, execution: str) -> _core.SealingKey | None:
         number = key_number(self._history, execution)

@@ -7,21 +7,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import msgspec
 
-from qflow import _core, model
+from qflow import model
 from qflow.audit import History, Index, Log
-from qflow.audit._erasures import (
-    ERASED,
-    Erasure,
-    apply_erasures,
-    erasure_of,
-    pages,
-    shred,
-)
+from qflow.audit._erasures import ERASED, apply_erasures, erasure_of, pages
 from qflow.audit._own import OwnChain, Row
 from qflow.audit._result import key_number
 from qflow.audit._retention import (
@@ -48,7 +41,9 @@ from qflow.errors import (
     HeldError,
     PoisonedError,
     QflowError,
+    UnavailableError,
 )
+from qflow.node._erasing import Erasing, Remnants
 from qflow.node._files import open_files
 from qflow.node._pruning import Pruner, Stored
 from qflow.node._stored import stored_beside
@@ -61,6 +56,8 @@ PAGE: Final = 200
 """Executions that are looked at, and erased, at a time."""
 _SCHEDULED: Final = type_of("scheduled")
 _HOUR_MS: Final = 3_600_000
+_AGAIN_MS: Final = 1_000
+_AGAIN_MS_MAX: Final = 60_000
 _FIRST_MS: Final = 600_000
 """After a start: also a node that is started more often than it retains comes to it."""
 _log = logger(__name__)
@@ -76,20 +73,6 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     chain: bytes
     awaited: str | None
     """The execution that still waits for what this one came to."""
-
-
-class Remnants(Protocol):
-    """What is kept of executions outside the log: versions of their states, and envelopes of
-    their keys at other places. The calls come from threads, one at a time."""
-
-    def envelope(self, chain: bytes, number: int) -> bytes | None:
-        """The CID of the envelope that may be elsewhere; None when none can be."""
-        ...
-
-    def erase(self, erased: Sequence[Erasure]) -> None:
-        """Remove all of it, and note what has to be removed elsewhere. Durable on return; again is
-        no harm. Raises QflowError or OSError."""
-        ...
 
 
 class Care:
@@ -114,7 +97,7 @@ class Care:
         self._pruner = Pruner(own=own, index=index, history=history, log=log, stored=stored)
         self._scheduled: dict[str, int] = {}
         self._keys, self._clock, self._rules = keys, clock, rules
-        self._remnants = remnants
+        self._erasing, self._left = Erasing(keys, remnants), anyio.Event()
         self._holds, self._seen = Holds(), -1
         self._lock = anyio.Lock()
         """Between looking for holds and erasing, no hold comes."""
@@ -166,31 +149,43 @@ class Care:
         """Destroy the key of an execution's payloads; its whole id. Durable on return.
 
         The tombstone is on record before the key is destroyed: after a crash between the two, the
-        next opening destroys it. Again is no harm: nothing more goes on record, and ErasedError
-        says when it was done, and by whom. Raises ExecutionStateError (it is not over, or awaited,
-        or was never sealed) or HeldError, which names the hold.
+        next opening destroys it. UnavailableError says that it is on record and not finished. Again
+        is no harm: nothing more goes on record, what is left is done, and ErasedError says when it
+        was done, and by whom. Raises ExecutionStateError (it is not over, or awaited, or was never
+        sealed) or HeldError, which names the hold.
         """
         _check_reason(reason)
         async with self._lock:
             case = await anyio.to_thread.run_sync(self._case, self._view(execution))
-            if case.key is not None and self._keys.is_destroyed_of(case.chain, case.key):
-                raise ErasedError(await anyio.to_thread.run_sync(self._already, case.view.id))
+            if case.key is not None and self._is_erased(case.chain, case.key):
+                unfinished = case.chain in self._erasing
+                with anyio.CancelScope(shield=True):
+                    said = await anyio.to_thread.run_sync(self._again, case.view.id, case.key)
+                if not unfinished:
+                    raise ErasedError(said)
+                return case.view.id
             _check_erasable(case)
             if (hold := (await self._standing()).over(case.subject)) is not None:
                 raise HeldError(f"{case.view.id} is under legal hold {hold.id}: {hold.reason}")
             await self._destroy([(case, {"reason": reason})], actor)
         return case.view.id
 
-    def _already(self, execution: str) -> str:
-        """When, by whom and why an execution was erased, as far as the chain still has it."""
+    def _is_erased(self, chain: bytes, key: int) -> bool:
+        return chain in self._erasing or self._keys.is_destroyed_of(chain, key)
+
+    def _again(self, execution: str, key: int) -> str:
+        """Carry an erasure out once more. When, by whom and why it was asked for, as far as the
+        chain still has it. Raises UnavailableError when it cannot be finished."""
         for page in pages(self._history, self._chain, -1):
             for entry in page:
                 record = entry.record
                 if record["type"] == ERASED and record["meta"].get("execution") == execution:
+                    self._erasing.again(execution, key, record["meta"])
                     at = datetime.fromtimestamp(record["at"] / 1000, UTC)
                     when = at.isoformat(timespec="seconds").replace("+00:00", "Z")
                     why = record["meta"].get("reason")
                     return f"{execution} was erased already, {when} by {record['actor']}: {why}"
+        self._erasing.again(execution, key, None)
         return f"{execution} was erased already"
 
     async def _destroy(self, doomed: Sequence[tuple[Case, dict[str, Any]]], actor: str) -> None:
@@ -201,29 +196,35 @@ class Care:
             # done, as far as that is possible.
             with anyio.CancelScope(shield=True):
                 await self._own.append(rows, actor)
-                await anyio.to_thread.run_sync(self._carry_out, metas)
+                erased = [erasure for meta in metas if (erasure := erasure_of(meta)) is not None]
+                try:
+                    await anyio.to_thread.run_sync(self._erasing.carry_out, erased)
+                finally:
+                    if self._erasing.is_unfinished:
+                        self._left.set()
 
     def _tombstones(self, doomed: Sequence[tuple[Case, dict[str, Any]]]) -> list[dict[str, Any]]:
-        metas = []
-        for case, why in doomed:
-            if case.key is None or self._keys.is_destroyed_of(case.chain, case.key):
-                continue
-            meta = {"execution": case.view.id, "key": case.key, **why}
-            if self._keys.is_adopted(case.chain, case.key):
-                meta["adopted"] = True
-            if self._remnants is not None and (
-                cid := self._remnants.envelope(case.chain, case.key)
-            ):
-                # Once the key is destroyed nobody can tell any more which block that is.
-                meta["envelope"] = str(_core.Cid(cid))
-            metas.append(meta)
-        return metas
+        return [
+            self._erasing.tombstone(case.view.id, case.key, why)
+            for case, why in doomed
+            if case.key is not None and not self._is_erased(case.chain, case.key)
+        ]
 
-    def _carry_out(self, metas: Sequence[dict[str, Any]]) -> None:
-        erased = [erasure for meta in metas if (erasure := erasure_of(meta)) is not None]
-        shred(self._keys, erased)
-        if self._remnants is not None:
-            self._remnants.erase(erased)
+    async def finish_erasures(self) -> None:
+        """Carry out what an erasure left undone, again and again until it is done. Until
+        cancelled."""
+        wait_ms = _AGAIN_MS
+        while True:
+            await self._left.wait()
+            await self._clock.sleep_until(self._clock.now_ms() + wait_ms)
+            wait_ms = min(2 * wait_ms, _AGAIN_MS_MAX)
+            async with self._lock:
+                try:
+                    await anyio.to_thread.run_sync(self._erasing.finish)
+                except UnavailableError as error:
+                    _log.error("an erasure is not finished", error=str(error))
+                else:
+                    wait_ms, self._left = _AGAIN_MS, anyio.Event()
 
     # -- retention -------------------------------------------------------------------------
 
@@ -234,11 +235,15 @@ class Care:
         execution, then a summary.
 
         What a step says is durable, unless it is a dry run. Stopped in between, the rest is left
-        for the next time.
+        for the next time. Erasures that are unfinished are finished first: UnavailableError when
+        they cannot be.
         """
         rules = self._rules if rules is None else rules
         whole = await anyio.to_thread.run_sync(self._count)
         done, erased, before = 0, 0, None
+        if not dry_run:
+            async with self._lock:
+                await anyio.to_thread.run_sync(self._erasing.finish)
         while True:
             async with self._lock:
                 found = partial(self._judged, rules, await self._standing(), before)

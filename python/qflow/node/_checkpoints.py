@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import anyio
 import msgspec
@@ -25,6 +25,7 @@ from qflow.errors import (
     LockedError,
     PoisonedError,
     QflowError,
+    StaleError,
 )
 from qflow.state import Draft, Saved, States
 
@@ -32,17 +33,18 @@ if TYPE_CHECKING:
     from qflow.config import Config
     from qflow.node._stored import Stored
 
-WAITING_BYTES_MAX: Final = 64 << 20
-"""Of sealed states that wait. At the bound only those are taken that somebody waits for; the engine
-makes the others later."""
 WAITING_MAX: Final = 1000
+"""At the bound only those are taken that somebody waits for; the engine makes the others later, and
+bounds the bytes of all."""
+DRAFTS_MAX: Final = 3
+"""Made at once of one checkpoint when its execution's versions are deleted meanwhile."""
 GROUP_MAX: Final = 64
 """Committed together."""
 GROUP_BYTES_MAX: Final = 16 << 20
 DOCUMENTS_MAX: Final = 64
 """Flows whose documents are kept ready."""
 _AGAIN_MS: Final = 1000
-"""Before the next try when another process keeps the store to itself."""
+"""Before the next try when other processes keep the store to themselves."""
 _log = logger(__name__)
 
 Done = Callable[[str | None, Exception | None], None]
@@ -75,8 +77,6 @@ class Checkpoints:
         """In the order in which they are committed."""
         self._optional: dict[str, _Waiting] = {}
         """Those among them that a newer one of the execution may take the place of."""
-        self._bytes = 0
-        """Of those that wait, and of those that are being committed."""
         self._kept = self._left_out = self._committing = 0
         self._changed = anyio.Event()
         self._stopping = False
@@ -103,20 +103,18 @@ class Checkpoints:
     @property
     def has_room(self) -> bool:
         """See `engine.Checkpoints`."""
-        return self._bytes < WAITING_BYTES_MAX and len(self._waiting) < WAITING_MAX
+        return len(self._waiting) < WAITING_MAX
 
     def keep(self, checkpoint: Checkpoint, done: Done) -> None:
         """See `engine.Checkpoints`."""
         item = _Waiting(checkpoint, [done])
         if (before := self._optional.pop(checkpoint.execution, None)) is not None:
             del self._waiting[id(before)]
-            self._bytes -= before.checkpoint.size_bytes
             self._left_out += 1
             item.done = [*before.done, done]
         self._waiting[id(item)] = item
         if not checkpoint.is_urgent:
             self._optional[checkpoint.execution] = item
-        self._bytes += checkpoint.size_bytes
         self._changed.set()
 
     def status(self) -> dict[str, int]:
@@ -153,11 +151,10 @@ class Checkpoints:
             await anyio.to_thread.run_sync(self._prune, kept)
         if again:
             self._waiting = {**{id(item): item for item in again}, **self._waiting}
-            _log.warning("checkpoints wait: another process keeps the store of states to itself")
+            _log.warning("checkpoints wait: other processes keep the store of states busy")
             await self._clock.sleep_until(self._clock.now_ms() + _AGAIN_MS)
 
     def _settle(self, item: _Waiting, result: Saved | Exception) -> None:
-        self._bytes -= item.checkpoint.size_bytes
         self._kept += isinstance(result, Saved)
         if isinstance(result, Saved) and item.checkpoint.is_urgent and self._confirm is not None:
             self._tasks.start_soon(self._confirmed, item, result)
@@ -169,7 +166,8 @@ class Checkpoints:
         try:
             await self._confirm([saved.cid])
         except QflowError as error:
-            _tell(item, error)
+            for done in item.done:
+                done(str(_core.Cid(saved.cid)), error)
         else:
             _tell(item, saved)
 
@@ -193,8 +191,37 @@ class Checkpoints:
         return group
 
     def _commit(self, group: Sequence[Checkpoint]) -> list[Saved | Exception]:
-        """In a thread: each becomes a version, or an error."""
-        found: list[Any] = [self._drafted(checkpoint) for checkpoint in group]
+        """In a thread: each becomes a version, or an error. A draft that is refused only because
+        versions were deleted since its records were read is made again."""
+        found: list[Saved | Exception | None] = [None] * len(group)
+        due = list(range(len(group)))
+        for _ in range(DRAFTS_MAX):
+            drafted = [self._drafted(group[at]) for at in due]
+            for at, made in zip(due, self._committed(drafted), strict=True):
+                found[at] = made
+            due = [
+                at
+                for at, draft in zip(due, drafted, strict=True)
+                if isinstance(found[at], StaleError) and self._is_gone(draft)
+            ]
+            if not due:
+                break
+        for at in due:
+            found[at] = BusyError("its versions are being deleted again and again")
+        return [one for one in found if one is not None]
+
+    def _is_gone(self, draft: Draft | Exception) -> bool:
+        """Whether a draft begins behind what the store has of its chain by now."""
+        if isinstance(draft, Exception):
+            return False
+        record = _core.decode_record(draft.records[0][0])
+        first: int = record["seq"]
+        try:
+            return self._states.next_seq(record["chain"]) < first
+        except QflowError:
+            return False
+
+    def _committed(self, found: Sequence[Draft | Exception]) -> list[Saved | Exception]:
         drafts = [draft for draft in found if isinstance(draft, Draft)]
         try:
             saved = iter(self._states.commit_many(drafts) if drafts else ())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from qflow import model
@@ -49,6 +50,10 @@ class Elsewhere:
         if saved is not None and len(_index.versions_of(db, saved.chain)) == 1:
             self.outbox.release_key(db, saved.chain)
 
+    def is_erased(self, db: sqlite3.Connection, chain: bytes) -> bool:
+        """See `state.Pins`."""
+        return self.outbox.is_key_given_up(db, chain)
+
     # -- for `Outbox` ----------------------------------------------------------------------
 
     def envelope_of(self, chain: bytes) -> Block | None:
@@ -63,9 +68,12 @@ class Elsewhere:
         except (BlockNotFoundError, UnavailableError):
             return None
 
-    def make(self, chain: bytes, number: int) -> Block:
-        """The envelope of a key. Raises ErasedError, UnavailableError, SigningKeyError."""
-        return make_envelope(self._keys, self._key, subnet=self._subnet, chain=chain, number=number)
+    def make(self, chain: bytes, number: int, epoch: int | None = None) -> Block:
+        """The envelope of a key, of the newest epoch or an earlier one. Raises ErasedError,
+        UnavailableError, SigningKeyError."""
+        return make_envelope(
+            self._keys, self._key, subnet=self._subnet, chain=chain, number=number, epoch=epoch
+        )
 
     def rotated(self) -> None:
         """The keys are wrapped otherwise: every envelope that is elsewhere is to be sent anew."""
@@ -73,24 +81,24 @@ class Elsewhere:
 
     # -- for `Care` ------------------------------------------------------------------------
 
-    def envelope(self, chain: bytes, number: int) -> bytes | None:
-        """See `Remnants`."""
-        if not self._database.read(lambda db: self.outbox.is_key_wanted(db, chain)):
-            return None
-        try:
-            return self.make(chain, number)[0]
-        except QflowError:
-            return None
+    def envelopes(self, chain: bytes, number: int) -> list[bytes]:
+        """See `Remnants`. Also of a chain that this `state.db` knows nothing of: it may be newer
+        than what endpoints have."""
+        found = []
+        for epoch in reversed(self._keys.subnet.epochs):
+            # A damaged key is in no envelope that could be made again.
+            with suppress(QflowError):
+                found.append(self.make(chain, number, epoch)[0])
+        return found
 
     def erase(self, erased: Sequence[Erasure]) -> None:
         """See `Remnants`."""
-        for erasure in erased:
-            self._states.delete(chain=erasure.chain)
 
         def job(db: sqlite3.Connection) -> None:
             for erasure in erased:
-                self.outbox.want_no_key(db, erasure.chain)
-                if erasure.envelope is not None:
-                    self.outbox.want_remove(db, erasure.envelope)
+                self.outbox.want_no_key(db, erasure.chain, erasure.envelopes)
 
+        # First: what is committed from now on is refused, and what was before is deleted.
         self._database.write(job)
+        for erasure in erased:
+            self._states.delete(chain=erasure.chain)

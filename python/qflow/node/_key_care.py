@@ -8,13 +8,23 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
+from anyio.abc import TaskStatus
 
 from qflow.api._keys import Foreign, Imported, Keys
 from qflow.audit._erasures import apply_erasures
 from qflow.audit._own import OwnChain, Row
-from qflow.errors import UnavailableError, VerificationError
+from qflow.clock import Clock
+from qflow.diagnostics import logger
+from qflow.errors import (
+    BusyError,
+    LockedError,
+    QflowError,
+    UnavailableError,
+    VerificationError,
+)
 from qflow.node._files import open_files
 from qflow.node._stored import stored_beside
+from qflow.storage._endpoint import BACKOFF_S_MAX, backoff_ms
 from qflow.trust import KeyFile, Keyring, Rotation, parse_key_file
 
 if TYPE_CHECKING:
@@ -24,6 +34,8 @@ ROTATED: Final = "q.qflow.keys.rotated.v1"
 EXPORTED: Final = "q.qflow.keys.exported.v1"
 IMPORTED: Final = "q.qflow.keys.imported.v1"
 
+_log = logger(__name__)
+
 
 class KeyCare:
     """The keys of a home, by the only writer of its log."""
@@ -31,20 +43,49 @@ class KeyCare:
     def __init__(self, keys: Keyring, own: OwnChain, *, did: str, subnet: str) -> None:
         self._keys, self._own, self._did, self._subnet = keys, own, did, subnet
         self._lock = anyio.Lock()
+        self._brought = 0
         self.rotated: Callable[[], None] = lambda: None
         """Called in a thread after a rotation; set by whoever keeps envelopes elsewhere."""
 
     async def settle(self) -> None:
-        """Tell, and put on record, what a crash kept from it. To be called once, when `rotated` is
-        set."""
+        """Tell, and put on record, what a crash kept from it. To be called when `rotated` is set;
+        nothing is written when there is nothing."""
+        async with self._lock:
+            await self._settle()
+
+    async def attend(
+        self, clock: Clock, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+    ) -> None:
+        """As `settle`; tried again, later and later, when another process keeps the store of states
+        to itself. Started after the first attempt, and raises only what that one does else."""
+        tries = 0
+        while True:
+            try:
+                await self.settle()
+            except QflowError as error:
+                if not tries and not isinstance(error, LockedError | BusyError):
+                    raise
+                _log.warning("a rotation of the keys is told later", why=str(error))
+            else:
+                break
+            if not tries:
+                task_status.started()
+            tries += 1
+            await clock.sleep_until(clock.now_ms() + backoff_ms(tries, BACKOFF_S_MAX))
+        if not tries:
+            task_status.started()
+
+    async def _settle(self) -> None:
         if await anyio.to_thread.run_sync(lambda: self._keys.is_behind):
             await self._tell(self._keys.resumed, self._did)
+            self._keys.resumed = None
 
     async def rotate(self, *, forget: bool, actor: str) -> Rotation:
         """Begin the next epoch; see `Keyring.rotate`. Durable and on record on return."""
         async with self._lock:
             # What was begun is finished now rather than at the next opening.
             with anyio.CancelScope(shield=True):
+                await self._settle()
                 rotate = partial(self._keys.rotate, forget=forget)
                 done = await anyio.to_thread.run_sync(rotate)
                 await self._tell(done, actor)
@@ -64,31 +105,46 @@ class KeyCare:
         Raises VerificationError when it was changed, is of another subnet, or has another key for
         an epoch that is known.
         """
-        file = parse_key_file(content)
-        if file.subnet != self._subnet:
-            raise VerificationError(
-                f"they are keys of subnet {file.subnet!r:.80}; this home is of {self._subnet!r}"
-            )
+        file = self._parsed(content)
         async with self._lock:
-            fresh = await anyio.to_thread.run_sync(self._take, file)
+            await self._settle()
+            fresh = await anyio.to_thread.run_sync(self._take, file) + self._brought
+            self._brought = 0
             epochs = tuple(key.epoch for key in file.keys)
             if fresh:
                 meta = {"node": file.node, "epochs": list(epochs), "fresh": fresh}
                 await self._record(IMPORTED, meta, actor)
         return Imported(node=file.node, epochs=epochs, fresh=fresh)
 
+    def _parsed(self, content: bytes) -> KeyFile:
+        file = parse_key_file(content)
+        if file.subnet != self._subnet:
+            raise VerificationError(
+                f"they are keys of subnet {file.subnet!r:.80}; this home is of {self._subnet!r}"
+            )
+        return file
+
+    def bring_back(self, content: bytes) -> None:
+        """Take the keys in a file of this node itself, before the keyring is held: without them it
+        may be refused. The rest of it is for `bring`. Blocks; raises as that."""
+        file = self._parsed(content)
+        if file.node == self._did:
+            self._brought = self._kept(file, self._keys.bring_back)
+
     def _take(self, file: KeyFile) -> int:
-        keys = [(key.epoch, key.key) for key in file.keys]
-        subnet = self._keys.subnet
+        ours = file.node == self._did
+        fresh = self._kept(file, self._keys.bring_back if ours else self._keys.subnet.add)
         try:
-            if file.node == self._did:
-                fresh = subnet.bring_back(file.node, keys)
-            else:
-                fresh = subnet.add(file.node, keys)
             self._keys.note_ring()
         except OSError as error:
             raise UnavailableError(f"the keys cannot be kept: {error}") from error
         return fresh
+
+    def _kept(self, file: KeyFile, keep: Callable[[str, list[tuple[int, bytes]]], int]) -> int:
+        try:
+            return keep(file.node, [(key.epoch, key.key) for key in file.keys])
+        except OSError as error:
+            raise UnavailableError(f"the keys cannot be kept: {error}") from error
 
     async def note_export(self, *, protected: bool, actor: str) -> None:
         """Put on record that the keys are about to leave."""
@@ -123,16 +179,19 @@ def keys_of(keys: Keyring, did: str, subnet: str) -> Keys:
 
 
 @asynccontextmanager
-async def open_key_care(config: Config) -> AsyncIterator[KeyCare]:
+async def open_key_care(config: Config, brought: bytes | None = None) -> AsyncIterator[KeyCare]:
     """Care of the keys of a home in which no node runs. Takes the lock of the log.
 
-    Raises LockedError, CorruptError, SigningKeyError.
+    `brought` is the file that is going to be brought: it may have what the home cannot be opened
+    without. Raises LockedError, CorruptError, SigningKeyError; for `brought` as `KeyCare.bring`.
     """
     async with open_files(config) as files, stored_beside(config, files) as stored:
+        care = KeyCare(files.keys, files.own, did=files.key.did, subnet=config.subnet)
+        if brought is not None:
+            await anyio.to_thread.run_sync(care.bring_back, brought)
         apply_erasures(
             files.history, files.chain, files.keys, mark=True, also=stored.elsewhere.erase
         )
-        care = KeyCare(files.keys, files.own, did=files.key.did, subnet=config.subnet)
         care.rotated = stored.elsewhere.rotated
         await care.settle()
         yield care

@@ -45,10 +45,11 @@ from qflow.node._compliance import Compliance
 from qflow.node._ended import forget_ended
 from qflow.node._grouped import alone
 from qflow.node._key_care import KeyCare
-from qflow.node._keys import supply
+from qflow.node._keys import know_chains, supply
 from qflow.node._library import Library
 from qflow.node._public import Public
 from qflow.node._running import make_runner
+from qflow.node._shut import with_shut
 from qflow.node._states_open import node_states
 from qflow.node._stored import open_stored
 from qflow.node._telling import Telling
@@ -58,6 +59,7 @@ from qflow.trust._keyring import FILE
 
 if TYPE_CHECKING:
     from qflow.config import Config
+    from qflow.node._adoption import Plan
 
 _log = logger("qflow.node")
 Executions = list[model.Execution]
@@ -130,6 +132,7 @@ class Node:
         stack.push_async_callback(self._close)
         group = await stack.enter_async_context(anyio.create_task_group())
         stack.callback(group.cancel_scope.cancel)
+        await group.start(self.keys.attend, self._clock)
         await stack.enter_async_context(self._checkpoints)
         self._engine = self._make_engine(runner)
         self._schedules = Schedules(self._engine, self._own, self._clock)
@@ -145,6 +148,7 @@ class Node:
         group.start_soon(forget_ended, self._stored.states, self._index, self._clock, days)
         if (hours := self._config.retention.every_hours) > 0:
             group.start_soon(self.care.retain_every, hours, self._key.did)
+        group.start_soon(self.care.finish_erasures)
         group.start_soon(self._own.watch_clock)
         self._ready_ms = self._clock.now_ms() - began
 
@@ -179,7 +183,6 @@ class Node:
         )
         await anyio.to_thread.run_sync(self._open_keys)
         self._open_keepers()
-        await self.keys.settle()
 
     async def _open_states(self, stack: AsyncExitStack) -> None:
         self._erased = Erased(self._history, own_chain(self._key.public))
@@ -266,7 +269,7 @@ class Node:
             )
         elsewhere = self._stored.elsewhere
         apply_erasures(self._history, chain, self._keyring, mark=True, also=elsewhere.erase)
-        self._keyring.is_erased = self._erased.__contains__
+        know_chains(self._keyring, self._history, self._erased.__contains__, self._key.did)
         self._keyring.refill()
 
     def _make_engine(self, runner: Runner) -> Engine:
@@ -351,13 +354,14 @@ class Node:
         """Executions, newest first; `before` is the id to go on behind."""
         self._index.catch_up(self._log)
         found = self._index.executions(status=status, flow=flow, limit=limit, before=before)
-        return [with_problem(view, self._history) for view in found]
+        return [with_shut(with_problem(view, self._history), self._engine.shut) for view in found]
 
     def show(self, execution: str) -> model.Execution:
         """One execution by its id or a unique beginning. Raises ExecutionNotFoundError."""
         name = self._full(execution)
-        view = self._engine.resident(name)
-        return view if view is not None else with_result(self._index.execution(name), self._history)
+        if (view := self._engine.resident(name)) is None:
+            view = with_result(self._index.execution(name), self._history)
+        return with_shut(view, self._engine.shut)
 
     def history(
         self, execution: str, *, after: int = -1, limit: int = 1000, payloads: bool = False
@@ -411,8 +415,8 @@ class Node:
     async def _checkpointed(self, execution: str, **asked: Any) -> str:
         return str((await self.checkpoint(execution, **asked))["version"])
 
-    def _set_aside(self, execution: str) -> AbstractAsyncContextManager[None]:
-        return self._engine.set_aside(execution)
+    def _set_aside(self, plans: Mapping[str, Plan]) -> AbstractAsyncContextManager[set[str]]:
+        return self._engine.set_aside(plans)
 
     # -- events and schedules --------------------------------------------------------------
 
@@ -448,6 +452,7 @@ class Node:
             "head": self._log.head,
             "ready_ms": self._ready_ms,
             "executions": self._index.counts(),
+            "shut": len(self._engine.shut),
             "checkpoints": self._checkpoints.status(),
             "states": self._stored.states.stats(),
             "schedules": len(self._schedules.list()),

@@ -8,6 +8,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
+from msgspec.structs import replace
+
 from qflow import model
 from qflow.api._states import Brought, Exported, Refused
 from qflow.clock import random_bytes
@@ -40,6 +42,10 @@ class Chosen(NamedTuple):
 
     versions: list[Saved]
     refused: list[Refused]
+    children: frozenset[bytes] = frozenset()
+    """Those versions that others wait for."""
+    missing: tuple[str, ...] = ()
+    """Executions that are waited for, and have no version."""
 
 
 def exporting(
@@ -79,6 +85,8 @@ def exporting(
         bytes=done,
         keys=len(keys),
         refused=tuple(refused),
+        children=sum(saved.cid in chosen.children for saved in versions),
+        missing=chosen.missing,
     )
 
 
@@ -256,7 +264,7 @@ class Putting:
         self.count, self.bytes = self.count + len(due), self.bytes + self._due_bytes
         self._due_bytes = 0
         if due:
-            self._blocks.database.write(lambda db: self._blocks.put_blocks(db, due))
+            self._blocks.database.write(lambda db: self._blocks.mend_blocks(db, due))
 
 
 def refused_of(saved: Saved, why: str) -> Refused:
@@ -309,4 +317,21 @@ def brought(
         diverged=tuple(_refused(item) for item in taken.diverged),
         blocks=put.count,
         bytes=put.bytes,
+    )
+
+
+def joined(before: Brought | None, after: Brought) -> Brought:
+    """What two recoveries took, the one behind the other."""
+    if before is None:
+        return after
+    return replace(
+        before,
+        taken=before.taken + after.taken,
+        known=before.known + after.known,
+        keys=before.keys + after.keys,
+        refused=before.refused + after.refused,
+        diverged=before.diverged + after.diverged,
+        blocks=before.blocks + after.blocks,
+        bytes=before.bytes + after.bytes,
+        endpoints=after.endpoints,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -16,7 +16,7 @@ from qflow.engine._replay import replay
 from qflow.engine._sealed import ASKED, Asked
 from qflow.engine._state import FINAL
 from qflow.errors import ExecutionStateError, PoisonedError
-from qflow.node._adoption import Adoption
+from qflow.node._adoption import Adoption, Plan
 from qflow.node._archive import Archive
 from qflow.node._checkpoints import Checkpoints, confirming
 from qflow.trust import open_envelope
@@ -51,8 +51,9 @@ class Checkpointing(Protocol):
         ...
 
 
-SetAside = Callable[[str], AbstractAsyncContextManager[None]]
-"""While the context lasts, nothing is decided of an execution; behind it, it goes on."""
+SetAside = Callable[[Mapping[str, Plan]], AbstractAsyncContextManager[set[str]]]
+"""Gives those executions that are to be restored. While the context lasts, nothing is decided of
+them; behind it, they go on."""
 
 
 class Home:
@@ -75,17 +76,39 @@ class Home:
         self.checkpoint = checkpoint
         """Makes a checkpoint. Raises ExecutionNotFoundError, ExecutionStateError."""
 
-    async def restore(self, saved: Saved, *, dry_run: bool, actor: str) -> Adopted:
-        """Bring the chain of a verified version into the log; durable on return, and then the
-        execution goes on where a node runs. Raises as `Adoption.plan`."""
-        name = model.id_text(saved.chain)
+    async def restore(
+        self, versions: Sequence[Saved], *, dry_run: bool, actor: str
+    ) -> list[Adopted]:
+        """Bring the chains of verified versions into the log; durable on return, and then the
+        executions go on where a node runs. Raises as `Adoption.plan`, and then nothing was changed,
+        unless the log changed meanwhile.
+
+        Each stands before those that it waits for, and is brought in behind them: a crash leaves
+        no execution that begins one of them anew.
+        """
+        names = [model.id_text(saved.chain) for saved in versions]
+        plans = [await self._adoption.plan(saved) for saved in versions]
         if dry_run:
-            plan = await self._adoption.plan(saved)
-            return Adopted(plan.missing, plan.present, saved.status)
-        async with self._set_aside(name):
-            plan = await self._adoption.adopt(saved, actor=actor)
-        status = await anyio.to_thread.run_sync(lambda: self._index.execution(name).status)
-        return Adopted(plan.missing, plan.present, status)
+            statuses = [saved.status for saved in versions]
+        else:
+            async with self._set_aside(dict(zip(names, plans, strict=True))) as aside:
+                for name, saved in zip(reversed(names), reversed(versions), strict=True):
+                    if name in aside:
+                        await self._adoption.adopt(saved, actor=actor)
+            statuses = await anyio.to_thread.run_sync(self._statuses, names)
+        pairs = zip(plans, statuses, strict=True)
+        return [Adopted(plan.missing, plan.present, status) for plan, status in pairs]
+
+    def _statuses(self, executions: Sequence[str]) -> list[str]:
+        return [self._index.execution(execution).status for execution in executions]
+
+    def stands(self, chain: bytes, saved: Saved | None) -> bool:
+        """See `Adoption.stands`. Blocks."""
+        return self._adoption.stands(chain, saved)
+
+    def is_open(self, execution: str) -> bool:
+        """See `Adoption.is_open`. Blocks."""
+        return self._adoption.is_open(execution)
 
     def adopt_key(self, envelope: bytes) -> bool:
         """Take the key in an envelope; False when it was here. Durable on return; blocks.

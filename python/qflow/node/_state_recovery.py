@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 ROOTS_AT_ONCE: Final = 64
 """Pinned blocks that are asked for together, to see what they are."""
+BLOCKS_AT_ONCE: Final = 64
+"""Blocks that are hashed here, and fetched when they lack, together."""
 _DAG_CBOR: Final = 0x71
 _CODEC_AT: Final = 1
 
@@ -50,7 +52,7 @@ class Recovery:
         self._versions: dict[bytes, Version] = {}
         self._keys: dict[bytes, bytes] = {}
         self._here: set[bytes] = set()
-        """Versions whose blocks are in the store now."""
+        """Versions whose blocks are all in the store, and good."""
         self._known = 0
         self._refused: dict[bytes, Refused] = {}
         self._put = Putting(blocks)
@@ -131,7 +133,6 @@ class Recovery:
             return False
         if self._is_kept(cid):
             self._known += cid not in self._versions
-            self._here.add(cid)
         self._versions[cid] = version
         return True
 
@@ -139,39 +140,66 @@ class Recovery:
         return bool(self._states.list(cid=cid_text(cid), limit=1).versions)
 
     async def _fetch(self, kubo: Kubo) -> AsyncGenerator[StateStep, None]:
-        """Bring in the blocks of versions that are not here, the newest of each chain first: older
-        ones have most of their blocks in common with it."""
+        """Bring in what is missing here, or damaged, beneath the versions, also beneath those that
+        are kept: chain by chain, the newest first, with which the older ones have most of their
+        blocks in common. What this endpoint cannot give, the next one is asked for."""
         due = [cid for cid in self._versions if cid not in self._here]
-        due.sort(key=lambda cid: (self._versions[cid].epoch, self._versions[cid].number))
-        for done, cid in enumerate(reversed(due)):
+        due.sort(key=lambda cid: _place(self._versions[cid]), reverse=True)
+        chain, sound = b"", set[bytes]()
+        for done, cid in enumerate(due):
             yield StateStep(done=done, whole=len(due))
+            version = self._versions[cid]
+            if version.chain != chain:
+                chain, sound = version.chain, set()
             try:
-                await self._fetch_one(kubo, cid)
+                if not await self._blocks.has(version.flow):
+                    await self._export(kubo, cid)
+                await self._complete(kubo, cid, sound)
             except (BlockNotFoundError, VerificationError) as error:
-                self._refuse(cid, str(error), self._versions[cid])
+                self._refuse(cid, str(error), version)
             else:
                 self._here.add(cid)
                 self._refused.pop(cid, None)
 
-    async def _fetch_one(self, kubo: Kubo, cid: bytes) -> None:
-        version = self._versions[cid]
-        if not await self._blocks.has(version.flow):
-            await kubo.export_car(cid, self._store)
-            return
-        due, seen = [cid], {cid}
+    async def _export(self, kubo: Kubo, root: bytes) -> None:
+        """All of a version in one stream, which may end early. Nothing is stored but what a block
+        before it linked to: who signed the version bounds that, and not the endpoint."""
+        beneath = {root}
+
+        def links(blocks: list[Block]) -> None:
+            for cid, data in blocks:
+                if cid not in beneath:
+                    raise VerificationError(
+                        f"{kubo.url}: it sent {cid_text(cid)}, which is not beneath the version"
+                    )
+                beneath.update(_links_of(cid, data))
+
+        async def take(blocks: list[Block]) -> None:
+            await anyio.to_thread.run_sync(links, blocks)
+            await self._store(blocks)
+
+        await kubo.export_car(root, take)
+
+    async def _complete(self, kubo: Kubo, root: bytes, sound: set[bytes]) -> None:
+        """Walk all that is beneath a version, each block hashed, and fetch what lacks. `sound` has
+        the blocks beneath which all is known to be good; those of this version are added."""
+        due, seen = [root], {root}
         while due:
-            lacking = [one for one in due if not await self._blocks.has(one)]
-            fetched = zip(lacking, await kubo.get_many(lacking), strict=True)
-            await self._store(list(fetched))
-            below = await anyio.to_thread.run_sync(self._links, due)
-            due = [one for one in below if one not in seen]
-            seen.update(due)
+            part, due = due[-BLOCKS_AT_ONCE:], due[:-BLOCKS_AT_ONCE]
+            lacking = await anyio.to_thread.run_sync(self._blocks.lacking, part)
+            if lacking:
+                await self._store(list(zip(lacking, await kubo.get_many(lacking), strict=True)))
+            links = await anyio.to_thread.run_sync(self._links, part)
+            new = [cid for cid in links if cid not in seen and cid not in sound]
+            seen.update(new)
+            due += new
+        sound |= seen
 
     def _links(self, cids: list[bytes]) -> list[bytes]:
         links: list[bytes] = []
         parents = [cid for cid in cids if cid[_CODEC_AT] == _DAG_CBOR]
         for cid, data in zip(parents, self._blocks.load(parents), strict=True):
-            links += _core.block_links(cid, data)
+            links += _links_of(cid, data)
         return list(dict.fromkeys(links))
 
     async def _store(self, blocks: list[Block]) -> None:
@@ -202,6 +230,17 @@ class Recovery:
             execution=None if version is None else model.id_text(version.chain),
             number=None if version is None else version.number,
         )
+
+
+def _place(version: Version) -> tuple[bytes, int, int]:
+    return version.chain, version.epoch, version.number
+
+
+def _links_of(cid: bytes, data: bytes) -> list[bytes]:
+    try:
+        return _core.block_links(cid, data)
+    except ValueError as error:
+        raise VerificationError(f"block {cid_text(cid)}: {error}") from None
 
 
 def _is_named(chain: bytes, executions: Sequence[str]) -> bool:

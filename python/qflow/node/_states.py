@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import anyio
+from msgspec.structs import replace
 
 from qflow import _core, model
 from qflow.api._states import (
@@ -29,20 +30,24 @@ from qflow.api._states import (
 from qflow.engine._snapshot import thaw
 from qflow.errors import (
     BlockNotFoundError,
-    CorruptError,
+    ConfigError,
+    ExecutionStateError,
     QflowError,
     UnavailableError,
     VerificationError,
 )
 from qflow.node._difference import compare
-from qflow.node._state_files import Chosen, exporting, importing, refused_of
+from qflow.node._family import awaited, check_whole, choose, family_of, newest_good
+from qflow.node._state_files import exporting, importing, joined
 from qflow.node._state_recovery import Recovery
 from qflow.node._state_views import cid_text
+from qflow.state._removal import surplus
+from qflow.state._search import id_range
 
 if TYPE_CHECKING:
     from qflow.api._states import Exported
     from qflow.node._state_carriers import Carriers
-    from qflow.node._state_home import Home
+    from qflow.node._state_home import Adopted, Home
     from qflow.node._state_views import Views
     from qflow.state import Page, Saved, States
     from qflow.storage import SqliteBlocks
@@ -130,6 +135,9 @@ class StateCare:
         try:
             return self._states.list(**asked)
         except ValueError as error:
+            name = asked.get("execution")
+            if name is not None and id_range(name.lower()) is None:
+                raise _unknown(name) from None
             raise QflowError(str(error)) from None
 
     async def show(self, name: str) -> Detail:
@@ -166,34 +174,59 @@ class StateCare:
     ) -> Checkpoint:
         """Write down the state of an execution that is not over; durable on return.
 
-        Raises ExecutionNotFoundError, ExecutionStateError, ErasedError, QflowError for a text that
-        is too long.
+        So is the state of the executions that it waits for, at any depth, without label and
+        description. Raises ExecutionNotFoundError, ExecutionStateError, ErasedError, QflowError for
+        a text that is too long.
         """
-        made = await self._writable().checkpoint(
-            execution, label=label, description=description, actor=actor
-        )
-        return await _in_thread(lambda: self._views.checkpoint(self._states.find(made)))
+        home = self._writable()
+        texts = {"label": label, "description": description}
+        made = await home.checkpoint(execution, **texts, actor=actor)
+        saved = await _in_thread(self._states.find, made)
+        due = await _in_thread(awaited, self._states, saved)
+        texts = {"label": None, "description": None}
+        while due:
+            name = due.pop()
+            if not await _in_thread(home.is_open, name):
+                continue
+            try:
+                made = await home.checkpoint(name, **texts, actor=actor)
+            except ExecutionStateError:
+                if await _in_thread(home.is_open, name):
+                    raise
+            else:
+                child = await _in_thread(self._states.find, made)
+                due += await _in_thread(awaited, self._states, child)
+        return await _in_thread(self._views.checkpoint, saved)
 
     async def prune(
-        self, execution: str | None, *, keep: int | None, dry_run: bool, actor: str
+        self,
+        execution: str | None,
+        *,
+        keep: int | None,
+        dry_run: bool,
+        actor: str,
+        labelled: bool = False,
     ) -> Pruned:
-        """Delete all but the newest checkpoints of one execution, or of each."""
+        """Delete all but the newest checkpoints of one execution, or of each. Those with a label
+        stay, unless they are named by `labelled`, too."""
         if not dry_run:
             self._writable()
         async with self._lock:
-            return await _in_thread(partial(self._prune, execution, keep or self._keep, dry_run))
+            keep = keep or self._keep
+            return await _in_thread(partial(self._prune, execution, keep, dry_run, labelled))
 
-    def _prune(self, execution: str | None, keep: int, dry_run: bool) -> Pruned:
+    def _prune(self, execution: str | None, keep: int, dry_run: bool, labelled: bool) -> Pruned:
         deleted: list[Checkpoint] = []
         blocks = size = 0
         for newest in self._newest_of([] if execution is None else [execution]):
-            doomed = self._states.history(newest.chain)[keep:]
+            line = self._states.history(newest.chain)
+            doomed = surplus(line, keep, labelled=labelled)
             deleted += [self._views.checkpoint(saved) for saved in doomed]
             if doomed and dry_run:
                 freed = self._views.alone(newest.chain, doomed)
                 blocks, size = blocks + len(freed), size + sum(freed.values())
             elif doomed:
-                removed = self._states.prune(newest.chain, keep)
+                removed = self._states.prune(newest.chain, keep, labelled=labelled)
                 blocks, size = blocks + removed.blocks, size + removed.size_bytes
         return Pruned(deleted=tuple(deleted), blocks=blocks, bytes=size, dry_run=dry_run)
 
@@ -264,8 +297,7 @@ class StateCare:
         for name in executions or (None,):
             page = self._page(execution=name, newest=True, limit=PAGE)
             if name is not None and len(page.versions) != 1:
-                several = "several executions" if page.versions else "no execution"
-                raise BlockNotFoundError(f"{several} with a stored state begin with {name!r}")
+                raise _unknown(name, several=bool(page.versions))
             found += page.versions
             while page.next is not None:
                 page = self._page(execution=name, newest=True, limit=PAGE, after=page.next)
@@ -277,8 +309,8 @@ class StateCare:
     def export(
         self, executions: Sequence[str], path: str, *, with_key: bool, replace: bool
     ) -> AsyncGenerator[StateStep, None]:
-        """Write the newest good checkpoint of each execution (or the one that a CID names) into a
-        CAR file with its key; the last step has an `Exported`."""
+        """Write the newest good checkpoint of each execution (or the one that a CID names), and of
+        those that it waits for, into a CAR file with its key; the last step has an `Exported`."""
         return _stepping(
             self._exporting(executions, Path(path), with_key=with_key, replace=replace)
         )
@@ -286,18 +318,8 @@ class StateCare:
     def _exporting(
         self, executions: Sequence[str], path: Path, *, with_key: bool, replace: bool
     ) -> Generator[tuple[int, int], None, Exported]:
-        chosen = Chosen([], [])
         names = executions or [cid_text(saved.cid) for saved in self._newest_of([])]
-        for name in names:
-            saved = self._states.find(name)
-            try:
-                good, refused = self._good(saved)
-            except QflowError as error:
-                chosen.refused.append(refused_of(saved, str(error)))
-                continue
-            chosen.refused.extend(refused)
-            if good not in chosen.versions:
-                chosen.versions.append(good)
+        chosen = choose(self._states, [self._states.find(name) for name in names])
         envelope = self._carriers.envelope if with_key else None
         return (
             yield from exporting(
@@ -318,25 +340,53 @@ class StateCare:
                     yield step
 
     async def recover(self, executions: Sequence[str]) -> AsyncGenerator[StateStep, None]:
-        """Fetch checkpoints of these executions, or of all, from the endpoints of the settings,
-        each verified; the last step has a `Brought`. Raises UnavailableError when there is no
-        endpoint, or none answers."""
-        home, urls = self._writable(), self._carriers.urls
-        if not urls:
-            raise UnavailableError("no endpoint is set: storage.kubo names them")
+        """Fetch checkpoints of these executions and of those that they wait for, or of all, from
+        the endpoints of the settings, each verified; the last step has a `Brought`. Raises
+        BlockNotFoundError for what no id begins with, ConfigError when there is no endpoint,
+        UnavailableError when none answers."""
+        home = self._writable()
+        if not self._carriers.urls:
+            raise ConfigError("no endpoint is set to recover from: storage.kubo names them")
+        for name in executions:
+            if id_range(name.lower()) is None:
+                raise _unknown(name)
         async with self._lock:
-            recovery = Recovery(
-                self._states,
-                self._blocks,
-                self._views,
-                subnet=self._carriers.subnet,
-                signers=self._carriers.signers,
-                adopt=home.adopt_key,
-                open_kubo=self._carriers.open_kubo,
-            )
-            async with aclosing(recovery.run(urls, executions)) as steps:
-                async for step in steps:
-                    yield step
+            done, due, asked = None, set(executions), set(executions)
+            while due or done is None:
+                async with aclosing(self._recovering(home, sorted(due))) as steps:
+                    async for step in steps:
+                        if step.result is None:
+                            yield step
+                        else:
+                            done = joined(done, step.result)
+                lacking = await _in_thread(self._lacking, executions)
+                due = lacking - asked
+                asked |= due
+            yield StateStep(result=done)
+
+    def _recovering(self, home: Home, executions: Sequence[str]) -> AsyncGenerator[StateStep, None]:
+        recovery = Recovery(
+            self._states,
+            self._blocks,
+            self._views,
+            subnet=self._carriers.subnet,
+            signers=self._carriers.signers,
+            adopt=home.adopt_key,
+            open_kubo=self._carriers.open_kubo,
+        )
+        return recovery.run(self._carriers.urls, executions)
+
+    def _lacking(self, executions: Sequence[str]) -> set[str]:
+        """Subflows of these executions of which nothing is here."""
+        found: set[str] = set()
+        for name in executions:
+            for saved in self._page(execution=name, newest=True, limit=PAGE).versions:
+                try:
+                    good, _ = newest_good(self._states, saved)
+                    found.update(family_of(self._states, good).missing)
+                except QflowError:
+                    continue  # a restore will say it
+        return found
 
     def sync(self) -> AsyncGenerator[StateStep, None]:
         """Bring every endpoint up to date now; the last step has a `Synced`."""
@@ -345,48 +395,78 @@ class StateCare:
 
     # -- restoring -------------------------------------------------------------------------
 
-    async def restore(self, name: str, *, dry_run: bool, actor: str) -> Restored:
+    async def restore(
+        self,
+        name: str,
+        *,
+        dry_run: bool,
+        actor: str,
+        children_anew: bool = False,
+        or_older: bool = False,
+    ) -> Restored:
         """Bring an execution into the log of this home from its newest good checkpoint, or from
-        the one that is named and those before it. Durable on return.
+        the one that is named (`or_older`: or from a good one before it); and with it the executions
+        that it waits for, at any depth, each from its newest good one. Durable on return.
 
-        Raises ExecutionStateError when the execution of this home is ahead, over, or went another
-        way, ErasedError, VerificationError when no checkpoint is good.
+        Raises ExecutionStateError when an execution of this home is ahead, over, or went another
+        way, or when there is no checkpoint of one that is waited for (with `children_anew` that
+        begins anew, under its old id and keys), ErasedError, VerificationError when no checkpoint
+        is good, or not the one that is named.
         """
         home = self._writable()
         async with self._lock:
             named = await _in_thread(self._states.find, name)
-            saved, refused = await _in_thread(self._good, named)
-            done = await home.restore(saved, dry_run=dry_run, actor=actor)
-            return Restored(
-                checkpoint=await _in_thread(self._views.checkpoint, saved),
-                verified=CHECKED,
-                refused=tuple(refused),
-                records=done.records,
-                present=done.present,
-                status=done.status,
-                dry_run=dry_run,
-            )
+            saved, refused = await _in_thread(newest_good, self._states, named)
+            if refused and not or_older and not _is_execution(name, named):
+                raise VerificationError(
+                    f"checkpoint {refused[0].cid} is not good: {refused[0].why};"
+                    f" --or-older takes {cid_text(saved.cid)}"
+                )
+            family = await _in_thread(partial(family_of, self._states, saved, settled=home.stands))
+            check_whole(saved, family, children_anew=children_anew)
+            versions = [saved, *family.versions]
+            done = await home.restore(versions, dry_run=dry_run, actor=actor)
+            children = [
+                await self._restored(child, adopted, family.refused, dry_run)
+                for child, adopted in zip(family.versions, done[1:], strict=True)
+            ]
+            parent = await self._restored(saved, done[0], refused, dry_run)
+            return replace(parent, children=tuple(children), anew=tuple(family.missing))
 
-    def _good(self, named: Saved) -> tuple[Saved, Refusals]:
-        """The first that verifies of a version and those before it, and what was refused."""
-        refused: Refusals = []
-        for saved in self._states.history(named.chain):
-            if saved.number > named.number:
-                continue
-            try:
-                good = self._states.check(saved.cid)
-                if good.chain != named.chain:
-                    raise VerificationError("it is of another execution than the index says")
-                return good, refused
-            except (VerificationError, BlockNotFoundError, CorruptError) as error:
-                refused.append(refused_of(saved, str(error)))
-        why = "; ".join(f"{item.cid}: {item.why}" for item in refused)
-        raise VerificationError(f"no checkpoint of {model.id_text(named.chain)} is good: {why}")
+    async def _restored(
+        self, saved: Saved, done: Adopted, refused: Refusals, dry_run: bool
+    ) -> Restored:
+        name = model.id_text(saved.chain)
+        bad = tuple(item for item in refused if item.execution == name)
+        taken = cid_text(saved.cid)
+        return Restored(
+            asked=bad[0].cid if bad else taken,
+            taken=taken,
+            checkpoint=await _in_thread(self._views.checkpoint, saved),
+            verified=CHECKED,
+            refused=bad,
+            records=done.records,
+            present=done.present,
+            status=done.status,
+            dry_run=dry_run,
+        )
 
     def _writable(self) -> Home:
         if self._home is None:
             raise UnavailableError("the files of this home were opened for reading only")
         return self._home
+
+
+def _unknown(name: str, *, several: bool = False) -> BlockNotFoundError:
+    if several:
+        return BlockNotFoundError(f"several executions with a checkpoint begin with {name!r:.80}")
+    return BlockNotFoundError(f"no checkpoint or execution is known by {name!r:.80}")
+
+
+def _is_execution(name: str, found: Saved) -> bool:
+    """Whether the text by which a version was found means its execution, rather than itself."""
+    text = name.strip()
+    return model.id_text(found.chain).startswith(text.lower()) and found.label != text
 
 
 async def _in_thread(work: Callable[..., _T], *arguments: Any) -> _T:

@@ -103,7 +103,7 @@ async def open_state_care(config: Config) -> AsyncIterator[StateCare]:
             own=files.own,
             keys=files.keys,
             checkpoint=partial(checkpoint_files, files, stored, config),
-            set_aside=lambda execution: nullcontext(),
+            set_aside=lambda plans: nullcontext(set(plans)),
         )
 
 

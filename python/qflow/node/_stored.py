@@ -13,6 +13,7 @@ import msgspec
 from qflow.audit._erasures import Erased
 from qflow.clock import Clock
 from qflow.node._elsewhere import Elsewhere
+from qflow.node._keys import know_chains
 from qflow.state import States
 from qflow.storage import Database, Outbox, SqliteBlocks
 from qflow.trust import Keyring, NodeKey, Signers
@@ -91,7 +92,7 @@ async def stored_beside(config: Config, files: Files) -> AsyncIterator[Stored]:
     """The store of a home whose log is open, for whoever has its lock. From now on the keyring
     takes no key of what the log says is erased."""
     erased = Erased(files.history, files.chain).__contains__
-    files.keys.is_erased = erased
+    know_chains(files.keys, files.history, erased, files.key.did)
     open_it = partial(
         open_stored, config, files.key, files.keys, is_erased=erased, clock=files.clock
     )

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from qflow import _core
-from qflow.errors import QflowError
+from qflow.errors import BlockNotFoundError, QflowError
 from qflow.state._chain import Step, walk_back
 from qflow.state._index import Head
 from qflow.state._reader import Opened, Reader, name_of
 from qflow.state._saved import Checked, Finding, Saved
+from qflow.storage._sqlite import BadBlockError
 
 FINDINGS_MAX: Final = 1000
+MENDING: Final = (
+    "`qflow state recover`, or `qflow state import` of a file that has it, puts it back; when"
+    " neither can, `qflow state delete` the execution: its next checkpoint is made whole from the"
+    " log"
+)
+"""Said of a block that is missing or damaged in the store."""
 BATCH: Final = 64
 """Payload blocks that are read at a time."""
 
@@ -62,6 +69,8 @@ class Check:
             self._tally.versions += 1
             try:
                 self._check_version(saved)
+            except (BlockNotFoundError, BadBlockError) as error:
+                self._tally.find(name_of(saved.cid), f"{error}; {MENDING}", self._chain)
             except (QflowError, OSError) as error:
                 self._tally.find(name_of(saved.cid), str(error), self._chain)
             self._check_previous(saved, kept)
@@ -87,7 +96,7 @@ class Check:
 
     def _check_version(self, saved: Saved) -> None:
         reader = self._reader
-        self._count([saved.cid], reader.blocks)
+        self._count([saved.cid])
         opened = reader.open(saved.cid)
         if opened.saved != saved:
             self._tally.find(
@@ -97,7 +106,7 @@ class Check:
         reader.document(opened)
         for root in (opened.version.state, opened.version.flow):
             (data,) = reader.blocks([root])
-            self._count([root, *_core.state_parts(data)[1]], reader.blocks)
+            self._count([root, *_core.state_parts(data)[1]])
         self._check_records(opened)
 
     def _check_records(self, opened: Opened) -> None:
@@ -112,15 +121,16 @@ class Check:
         first = step.segment.first
         self._hashes[first] = (step.entries[0].hash, step.cid)
         self._tally.records += len(step.entries)
-        self._count([step.cid], self._reader.blocks)
+        self._count([step.cid])
         payloads = step.segment.payloads
         for at in range(0, len(payloads), BATCH):
-            self._count(payloads[at : at + BATCH], self._reader.load)
+            self._count(payloads[at : at + BATCH])
 
-    def _count(self, cids: Sequence[bytes], load: Callable[[list[bytes]], list[bytes]]) -> None:
-        """Load blocks, hashed, and count those of this chain that were not counted before."""
+    def _count(self, cids: Sequence[bytes]) -> None:
+        """Load blocks, hashed, from the disk and not from the cache, and count those of this chain
+        that were not counted before."""
         new = [cid for cid in cids if cid not in self._seen]
         self._seen.update(new)
-        loaded = load(new)
+        loaded = self._reader.load(new)
         self._tally.blocks += len(loaded)
         self._tally.size_bytes += sum(map(len, loaded))

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from qflow import _core, model
-from qflow.errors import StaleError, UnavailableError, VerificationError
+from qflow.errors import ErasedError, StaleError, UnavailableError, VerificationError
 from qflow.state import _index
 from qflow.state._draft import Block, Draft
 from qflow.state._form import HASH_BYTES
@@ -84,8 +84,11 @@ def prepare(
 def insert(
     db: sqlite3.Connection, store: SqliteBlocks, pins: Pins | None, prepared: Prepared
 ) -> Saved:
-    """Write a version within a transaction. Raises StaleError when the head moved meanwhile."""
+    """Write a version within a transaction. Raises StaleError when the head moved meanwhile, and
+    ErasedError when the chain was erased; nothing is written then."""
     saved = prepared.saved
+    if pins is not None and pins.is_erased(db, saved.chain):
+        raise erased(saved.chain)
     found = _index.head_of(db, saved.chain)
     if (None if found is None else found.cid) != prepared.expected:
         raise StaleError(f"{model.id_text(saved.chain)} has another newest version by now")
@@ -97,6 +100,11 @@ def insert(
     if pins is not None:
         pins.want_pin(db, saved.cid, name)
     return saved
+
+
+def erased(chain: bytes) -> ErasedError:
+    """Why a checkpoint that waited longer than its execution lasted is not kept."""
+    return ErasedError(f"{model.id_text(chain)} was erased: no version of it is kept")
 
 
 def pin_name(saved: Saved) -> str:

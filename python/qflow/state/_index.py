@@ -151,6 +151,32 @@ def versions_of(db: sqlite3.Connection, chain: bytes) -> list[Saved]:
     return select(db, "WHERE chain = ? ORDER BY epoch DESC, seq DESC, number DESC", (chain,))
 
 
+def line_of(db: sqlite3.Connection, chain: bytes) -> list[Saved]:
+    """All rows of a chain, in the order in which they are worth keeping: the head and those before
+    it, the newest first, and behind them those that were left when an older one was restored.
+
+    A version that was deleted leaves a gap, over which numbers lead: what was left behind has a
+    number that the line has, too.
+    """
+    rows = versions_of(db, chain)
+    head = head_of(db, chain)
+    if head is None:
+        return rows
+    by_cid = {row.cid: row for row in rows}
+    line: list[Saved] = []
+    at, number, seq = by_cid.get(head.cid), head.number, head.seq
+    while at is not None:
+        line.append(at)
+        del by_cid[at.cid]
+        number, seq = at.number, at.seq
+        before = by_cid.get(at.previous or b"")
+        if before is None:
+            older = (row for row in by_cid.values() if row.number < number and row.seq < seq)
+            before = max(older, key=lambda row: (row.epoch, row.number), default=None)
+        at = before
+    return line + list(by_cid.values())
+
+
 def cids(db: sqlite3.Connection) -> set[bytes]:
     """Every version that is listed."""
     return {_whole(cid, bytes) for (cid,) in db.execute("SELECT cid FROM state_version")}

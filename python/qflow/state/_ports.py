@@ -53,6 +53,10 @@ class Pins(Protocol):
         """A pin is to be released at every endpoint."""
         ...
 
+    def is_erased(self, db: sqlite3.Connection, chain: bytes) -> bool:
+        """Whether the execution of a chain was erased: nothing of it is kept any more."""
+        ...
+
 
 Erasures = Callable[[bytes], bool]
 """Answers whether the execution of a chain was erased: nothing of it is taken in again."""

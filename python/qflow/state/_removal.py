@@ -23,8 +23,9 @@ def remove(
 ) -> tuple[Removed, list[bytes]]:
     """Remove versions within a transaction; what went, and the CIDs of its blocks.
 
-    Blocks that another version holds stay. The newest of those that stay becomes the head.
+    Blocks that another version holds stay. When the head goes, the next one of its line becomes it.
     """
+    lines = {chain: _index.line_of(db, chain) for chain in {saved.chain for saved in versions}}
     gone: list[tuple[bytes, int]] = []
     for saved in versions:
         store.unpin_block(db, saved.cid)
@@ -32,24 +33,38 @@ def remove(
             pins.want_unpin(db, saved.cid)
         _index.drop_version(db, saved.cid)
         gone += _drop(db, store, saved.cid)
-    for chain in {saved.chain for saved in versions}:
-        settle_head(db, store, chain)
+    for chain, line in lines.items():
+        settle_head(db, store, chain, line)
     removed = Removed(len(versions), len(gone), sum(size for _, size in gone))
     return removed, [cid for cid, _ in gone]
 
 
-def settle_head(db: sqlite3.Connection, store: SqliteBlocks, chain: bytes) -> None:
-    """Make the newest version that is kept and can be read the head of its chain, unless the head
-    is still there."""
+def surplus(line: Sequence[Saved], keep: int, *, labelled: bool) -> list[Saved]:
+    """What a pruning takes of a line (see `line_of`): all but the newest `keep` without a label.
+
+    Those with a label stay, and count for nothing; with `labelled` they are as the others."""
+    counted = [saved for saved in line if labelled or saved.label is None]
+    return counted[keep:]
+
+
+def settle_head(
+    db: sqlite3.Connection, store: SqliteBlocks, chain: bytes, line: Sequence[Saved]
+) -> None:
+    """Make the first version of its line (see `line_of`) that is kept and can be read the head of a
+    chain, unless the head is still there."""
     head = _index.head_of(db, chain)
     if head is not None and _index.version_of(db, head.cid) is not None:
         return
     _index.drop_head(db, chain)
-    for saved in _index.versions_of(db, chain):
+    for saved in line:
+        if _index.version_of(db, saved.cid) is None:
+            continue
         (data,) = store.load_blocks(db, [saved.cid])
         if data is not None and bytes(_core.cid_of(data)) == saved.cid:
             version = Version.parse(data)
-            _index.put_head(db, head_of(saved.cid, version.fields()), saved.flow)
+            chosen = head is not None and head.chosen
+            made = head_of(saved.cid, version.fields())._replace(chosen=chosen)
+            _index.put_head(db, made, saved.flow)
             return
 
 

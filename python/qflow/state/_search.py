@@ -20,6 +20,8 @@ CID_CHARS_MIN: Final = 12
 ID_CHARS_MIN: Final = 4
 ID_CHARS: Final = 26
 _CID_CHARS: Final = 59
+_INTEGERS: Final = range(-(1 << 63), 1 << 63)
+"""That SQLite has."""
 _CID_BITS: Final = 36 * 8
 _CROCKFORD: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 _BASE32: Final = "abcdefghijklmnopqrstuvwxyz234567"
@@ -44,6 +46,9 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if not 1 <= self.limit <= LIST_MAX:
             raise ValueError(f"limit: {self.limit} is not from 1 to {LIST_MAX}")
+        for name, time in (("since", self.since), ("until", self.until)):
+            if time is not None and time not in _INTEGERS:
+                raise ValueError(f"{name}: {time!s:.40} ms is no time")
 
 
 def page(db: sqlite3.Connection, asked: Asked) -> Page:
@@ -60,13 +65,18 @@ def page(db: sqlite3.Connection, asked: Asked) -> Page:
 
 def find(db: sqlite3.Connection, text: str) -> Saved:
     """The one version that a text means. Raises BlockNotFoundError: none, or several."""
-    found = {saved.cid: saved for saved in _meant(db, text.strip())}
+    found = {saved.cid: saved for saved in _meant(db, text.strip())} if _is_text(text) else {}
     if not found:
-        raise BlockNotFoundError(f"no version is known by {text!r:.80}")
+        raise BlockNotFoundError(f"no checkpoint or execution is known by {text!r:.80}")
     if len(found) > 1:
         names = ", ".join(str(_core.Cid(cid)) for cid in list(found)[:3])
-        raise BlockNotFoundError(f"{text!r:.80} means several versions: {names}, ...")
+        raise BlockNotFoundError(f"{text!r:.80} means several checkpoints: {names}, ...")
     return next(iter(found.values()))
+
+
+def _is_text(text: str) -> bool:
+    """Whether SQLite can be asked for it: no half of a surrogate pair is in it."""
+    return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _meant(db: sqlite3.Connection, text: str) -> list[Saved]:
@@ -120,7 +130,7 @@ def _json(names: list[str]) -> str:
 def _position(cursor: str) -> tuple[int, bytes]:
     at, _, cid = cursor.partition(".")
     try:
-        if not at.isdecimal():
+        if not at.isdecimal() or int(at) not in _INTEGERS:
             raise ValueError
         return int(at), bytes(_core.Cid(cid))
     except ValueError:

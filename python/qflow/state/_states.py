@@ -11,6 +11,7 @@ from typing import Any, Final
 from qflow import model
 from qflow.errors import (
     BlockNotFoundError,
+    ErasedError,
     QflowError,
     StaleError,
     UnavailableError,
@@ -73,6 +74,7 @@ class States:
         self._subnet, self._signer, self._tell = subnet, signer, tell
         # Asked once: a did:key is spelled anew each time.
         self._did = "" if signer is None else signer.did
+        self._is_erased = is_erased
         self._cache = Cache(cache_bytes_max)
         self._reader = Reader(
             blocks, self._cache, subnet=subnet, keys=keys, signers=signers, is_erased=is_erased
@@ -91,8 +93,9 @@ class States:
         """Keep a checkpoint as the newest version of its chain; durable on return.
 
         Raises StaleError when the chain's newest version has a later epoch, or records that this
-        draft does not follow: nothing was changed. Raises VerificationError or ValueError when the
-        draft contradicts itself, UnavailableError when it cannot be signed.
+        draft does not follow, ErasedError when its execution was erased: nothing was changed.
+        Raises VerificationError or ValueError when the draft contradicts itself, UnavailableError
+        when it cannot be signed.
         """
         (outcome,) = self.commit_many([draft])
         if isinstance(outcome, Exception):
@@ -141,6 +144,8 @@ class States:
                 continue
             head = heads.get(last["chain"])
             try:
+                if self._is_erased(last["chain"]):
+                    raise _commit.erased(last["chain"])
                 made[at] = _commit.prepare(draft, last, head, subnet=subnet, signer=signer)
             except _ABOUT_A_DRAFT as error:
                 outcomes[at] = error
@@ -168,7 +173,7 @@ class States:
         for at, prepared in made.items():
             try:
                 outcomes[at] = _commit.insert(db, self._blocks, self._pins, prepared)
-            except StaleError as error:  # seen before anything of it was written
+            except (StaleError, ErasedError) as error:  # seen before anything of it was written
                 outcomes[at] = error
             except (QflowError, ValueError) as error:
                 raise _IncompleteError(at, error) from error
@@ -349,17 +354,23 @@ class States:
 
         return self._remove(doomed)
 
-    def prune(self, chain: bytes, keep: int) -> Removed:
-        """Delete all but the newest `keep` versions (at least 1) of a chain."""
-        return self.prune_many([chain], keep)
+    def prune(self, chain: bytes, keep: int, *, labelled: bool = False) -> Removed:
+        """Delete all but the newest `keep` versions (at least 1) of a chain: of those that the next
+        one follows, and only then of those that an older one was restored in front of.
 
-    def prune_many(self, chains: Sequence[bytes], keep: int) -> Removed:
+        Those with a label stay, and are not counted; with `labelled` they are as the others.
+        """
+        return self.prune_many([chain], keep, labelled=labelled)
+
+    def prune_many(self, chains: Sequence[bytes], keep: int, *, labelled: bool = False) -> Removed:
         """As `prune` of each, in one transaction; none when there is nothing to delete."""
         if keep < 1:
             raise ValueError(f"keep: {keep} is not at least 1")
 
         def doomed(db: sqlite3.Connection) -> Versions:
-            return [one for chain in chains for one in _index.versions_of(db, chain)[keep:]]
+            lines = (_index.line_of(db, chain) for chain in chains)
+            surplus = partial(_removal.surplus, keep=keep, labelled=labelled)
+            return [one for line in lines for one in surplus(line)]
 
         return self._remove(doomed) if self._db.read(doomed) else Removed(0, 0, 0)
 

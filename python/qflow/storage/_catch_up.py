@@ -11,7 +11,7 @@ import anyio
 
 from qflow.clock import Clock
 from qflow.diagnostics import logger
-from qflow.errors import ErasedError, UnavailableError
+from qflow.errors import ErasedError, QflowError, UnavailableError
 from qflow.storage import _wanted
 from qflow.storage._blocks import Block, text_of
 from qflow.storage._endpoint import Endpoint, Tell, backoff_ms
@@ -66,7 +66,8 @@ class CatchUp:
     async def attempt(self, subjects: Sequence[bytes] = ()) -> bool:
         """Tell it all that is due; whether it then owes nothing about `subjects`.
 
-        Never fails: what went wrong is noted, and it is asked again later.
+        What went wrong there is noted, and it is asked again later. Raises as the `Database` does
+        when this home's own store fails.
         """
         async with self._attempting:
             if self._is_known and not self.endpoint.failures and not await self._owes_something():
@@ -161,21 +162,26 @@ class CatchUp:
         await self._put_off({row: refused[cid] for row, (cid, _) in made if cid in refused})
 
     def _make_envelopes(self, rows: Sequence[Row]) -> list[tuple[Row, Block]]:
-        """Blocks. What has no envelope is owed no more."""
-        made, over = [], []
+        """Blocks. What has no envelope is owed no more; a key that is damaged holds up no other."""
+        made, over, problems = [], [], dict[Row, str]()
         for row in rows:
             try:
                 block = None if self._envelope is None else self._envelope(row.subject)
             except ErasedError:
                 erase = partial(_wanted.want_no_key, chain=row.subject, at_ms=self._clock.now_ms())
                 self._database.write(erase)
-                continue
-            if block is None:
-                over.append(row)
+            except QflowError as error:
+                _log.error("the envelope of a key cannot be made", why=str(error))
+                problems[row] = str(error)
             else:
-                made.append((row, block))
+                if block is None:
+                    over.append(row)
+                else:
+                    made.append((row, block))
         if over:
             self._database.write(lambda db: _wanted.done(db, self.endpoint.url, over))
+        if problems:
+            self._database.write(partial(self._note_problems, problems=problems))
         return made
 
     # -- pins -------------------------------------------------------------------------------
@@ -208,11 +214,14 @@ class CatchUp:
         refused = await kubo.import_car(roots, blocks, pin_roots=True, patience=patience)
         await self._done([row for row in ready if row.subject not in refused])
         self._pinned += len(ready) - len(refused)
-        if refused:
+        if not refused:
+            self._held.add(walk.told())
+        elif self._held:
+            # Perhaps what was left out is not there any more. Still due, they go whole next.
             self._held.clear()
         else:
-            self._held.add(walk.told())
-        await self._put_off({row: refused[row.subject] for row in ready if row.subject in refused})
+            missed = {row: refused[row.subject] for row in ready if row.subject in refused}
+            await self._put_off(missed)
         return complete
 
     # -- noting it --------------------------------------------------------------------------
@@ -228,13 +237,13 @@ class CatchUp:
         await self._database.write_async(lambda db: _wanted.done(db, url, rows))
 
     async def _put_off(self, problems: dict[Row, str]) -> None:
-        def note(db: sqlite3.Connection) -> None:
-            for row, why in problems.items():
-                due_ms = self._clock.now_ms() + backoff_ms(row.tries + 1, STUCK_S_MAX)
-                _wanted.put_off(db, self.endpoint.url, row, due_ms, why[:1000])
-
         if problems:
-            await self._database.write_async(note)
+            await self._database.write_async(partial(self._note_problems, problems=problems))
+
+    def _note_problems(self, db: sqlite3.Connection, problems: dict[Row, str]) -> None:
+        for row, why in problems.items():
+            due_ms = self._clock.now_ms() + backoff_ms(row.tries + 1, STUCK_S_MAX)
+            _wanted.put_off(db, self.endpoint.url, row, due_ms, why[:1000])
 
     def _tell_done(self) -> None:
         told = {"pinned": self._pinned, "released": self._released}

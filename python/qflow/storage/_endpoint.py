@@ -134,8 +134,8 @@ class Endpoint:
         what = _without(str(error), self.url)
         if what == self._problem:
             return
-        self._problem = what
         begins = await self._database.write_async(lambda db: self._note_problem(db, what))
+        self._problem = what
         if begins:
             _log.warning("an endpoint is lost", endpoint=self.url, why=what)
             self._say(LOST, {"endpoint": self.url, "problem": what[:1000], "lied": False})

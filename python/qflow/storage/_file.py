@@ -45,6 +45,7 @@ _ZEROS: Final = bytes(1 << 20)
 
 # https://sqlite.org/rescode.html
 _DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_CLOSED: Final = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY})
 _BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _WRITING: Final = frozenset(
     {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_READONLY}
@@ -68,7 +69,10 @@ def described(path: Path, error: BaseException) -> QflowError:
         return damaged(path, str(error))
     if code_of(error) in _BUSY:
         return LockedError(f"{path}: another process has been writing for {BUSY_S:.0f} s")
-    return UnavailableError(f"{path}: {error}")
+    why = f"{path}: {error}"
+    if code_of(error) in _CLOSED and not os.access(path.parent, os.W_OK):
+        why += "; its folder is read-only: copy the home to read it"
+    return UnavailableError(why)
 
 
 def damaged(path: Path, why: str) -> CorruptError:

@@ -20,6 +20,9 @@ class Held:
     def __init__(self) -> None:
         self._cids: OrderedDict[bytes, None] = OrderedDict()
 
+    def __len__(self) -> int:
+        return len(self._cids)
+
     def __contains__(self, cid: object) -> bool:
         return cid in self._cids
 

@@ -14,11 +14,11 @@ from anyio.lowlevel import current_token
 
 from qflow.clock import Clock, SystemClock
 from qflow.diagnostics import logger
-from qflow.errors import ConfigError, QflowError, UnavailableError
+from qflow.errors import BusyError, ConfigError, LockedError, QflowError, UnavailableError
 from qflow.storage import _wanted
 from qflow.storage._catch_up import CatchUp, Envelope
 from qflow.storage._database import Database, _waker
-from qflow.storage._endpoint import Endpoint, Tell
+from qflow.storage._endpoint import BACKOFF_S_MAX, Endpoint, Tell, backoff_ms
 from qflow.storage._kubo import TIMEOUT_S
 from qflow.storage._sqlite import SqliteBlocks
 from qflow.storage._wanted import EndpointStatus, Kind
@@ -120,10 +120,17 @@ class Outbox:
         _wanted.release_key(db, chain, self._clock.now_ms())
         self.wake()
 
-    def want_no_key(self, db: sqlite3.Connection, chain: bytes) -> None:
-        """No endpoint is to have an envelope of this chain's key, now or ever again."""
-        _wanted.want_no_key(db, chain, self._clock.now_ms())
+    def want_no_key(
+        self, db: sqlite3.Connection, chain: bytes, envelopes: Iterable[bytes] = ()
+    ) -> None:
+        """No endpoint is to have an envelope of this chain's key, now or ever again: those that
+        were sent from here, and `envelopes`, by CID."""
+        _wanted.want_no_key(db, chain, self._clock.now_ms(), envelopes)
         self.wake()
+
+    def is_key_given_up(self, db: sqlite3.Connection, chain: bytes) -> bool:
+        """Whether `want_no_key` was called for a chain."""
+        return _wanted.is_erased(db, chain)
 
     def _want(self, db: sqlite3.Connection, kind: Kind, subject: bytes) -> None:
         _wanted.want(db, kind, subject, self._clock.now_ms())
@@ -167,23 +174,39 @@ class Outbox:
         """Tell every endpoint all that it is owed, now; how they stand after that.
 
         An endpoint that fails is no error here: its status says it. Those that lied are left out.
+        Raises as the `Database` does when this home's own store fails.
         """
+        faults: list[QflowError] = []
+
+        async def tell(task: CatchUp) -> None:
+            try:
+                await task.attempt()
+            except (QflowError, OSError) as error:
+                faults.append(_plain(error))
+
         async with anyio.create_task_group() as tasks:
             for task in self._tasks.values():
-                tasks.start_soon(task.attempt)
+                tasks.start_soon(tell, task)
+        if faults:
+            raise faults[0]
         return await self._database.read_async(_wanted.statuses)
 
     async def settle(self, subjects: Sequence[bytes], copies: int) -> None:
         """Return as soon as `copies` endpoints have done what is wanted about these.
 
-        Raises UnavailableError when fewer could; the rest goes on being owed.
+        Raises UnavailableError when fewer could, also because another process keeps this home's
+        store to itself; the rest goes on being owed. PoisonedError and CorruptError of that store.
         """
         settled = 0
+        faults: list[QflowError] = []
 
         async def tell(task: CatchUp) -> None:
             nonlocal settled
-            if await task.attempt(subjects):
-                settled += 1
+            try:
+                if await task.attempt(subjects):
+                    settled += 1
+            except (QflowError, OSError) as error:
+                faults.append(_plain(error))
             if settled >= copies:
                 tasks.cancel_scope.cancel()
 
@@ -193,10 +216,7 @@ class Outbox:
             for task in self._tasks.values():
                 tasks.start_soon(tell, task)
         if settled < copies:
-            raise UnavailableError(
-                f"{settled} of {copies} other stores have it; it is durable here, and they get it"
-                " when they answer"
-            )
+            raise _unsettled(settled, copies, faults)
 
     async def confirm(self, subjects: Sequence[bytes]) -> None:
         """As `settle` for the quorum, of which this home is one. At once for a quorum of 1."""
@@ -205,9 +225,8 @@ class Outbox:
     async def run(self) -> None:
         """Tell endpoints what they are owed as soon as it is wanted, until cancelled.
 
-        An endpoint that fails is asked again later and later.
+        An endpoint that fails is asked again later and later; so is this home's own store.
         """
-        await self._database.write_async(partial(_wanted.dismiss, urls=self._urls))
         wakes = [anyio.Event() for _ in self.endpoints]
         soon = _waker(current_token())
 
@@ -219,6 +238,7 @@ class Outbox:
         self._wake = lambda: soon(wake)
         try:
             async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._dismiss)
                 for number, task in enumerate(self._tasks.values()):
                     tasks.start_soon(self._attend, task, wakes, number)
         finally:
@@ -228,6 +248,23 @@ class Outbox:
         """Look at once whether something is owed; from any thread."""
         if (wake := self._wake) is not None:
             wake()
+
+    async def _dismiss(self) -> None:
+        """Forget the endpoints that left the settings; nothing is written when there are none."""
+        tries = 0
+        while True:
+            try:
+                known = {status.url for status in await self._database.read_async(_wanted.statuses)}
+                if known - set(self._urls):
+                    forget = partial(_wanted.dismiss, urls=self._urls)
+                    await self._database.write_async(forget)
+            except QflowError as error:
+                _log.error("endpoints are not forgotten", why=str(error))
+            else:
+                return
+            tries += 1
+            due_ms = self._clock.now_ms() + backoff_ms(tries, BACKOFF_S_MAX)
+            await self._clock.sleep_until(due_ms)
 
     async def _attend(self, task: CatchUp, wakes: list[anyio.Event], number: int) -> None:
         endpoint = task.endpoint
@@ -257,6 +294,22 @@ class Outbox:
 
             tasks.start_soon(wait, self._clock.sleep_until, now_ms + POLL_MS)
             tasks.start_soon(wait, woken.wait)
+
+
+def _plain(error: QflowError | OSError) -> QflowError:
+    return error if isinstance(error, QflowError) else UnavailableError(str(error))
+
+
+def _unsettled(settled: int, copies: int, faults: Sequence[QflowError]) -> QflowError:
+    """Why too few have it: worst is a store of ours that is not written any more."""
+    for fault in faults:
+        if not isinstance(fault, LockedError | BusyError | UnavailableError):
+            return fault
+    why = f" ({faults[0]})" if faults else ""
+    return UnavailableError(
+        f"{settled} of {copies} other stores have it{why}; it is durable here, and they get it"
+        " when they answer"
+    )
 
 
 def check_quorum(quorum: int, endpoints: int) -> None:

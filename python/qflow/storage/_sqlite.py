@@ -102,7 +102,7 @@ class SqliteBlocks:
         """See `Blockstore`. Raises VerificationError when a block beneath is not what it was."""
         try:
             await self._database.write_async(lambda db: self.pin_block(db, cid, name))
-        except _BadBlockError as error:
+        except BadBlockError as error:
             await anyio.to_thread.run_sync(self._put_aside, [error.cid])
             raise
 
@@ -131,7 +131,7 @@ class SqliteBlocks:
         bad = [cid for (cid, _), fit in zip(blocks, fits(blocks), strict=True) if not fit]
         if bad:
             self._put_aside(bad)
-            raise _BadBlockError(bad[0])
+            raise BadBlockError(bad[0])
         return [data for _, data in blocks]
 
     def walk(self, roots: Iterable[bytes]) -> Iterator[Block]:
@@ -152,8 +152,27 @@ class SqliteBlocks:
             seen.update(new)
             due += new[::-1]
 
+    def lacking(self, cids: Iterable[bytes]) -> list[bytes]:
+        """Those of these blocks that are not here, or damaged: those can be stored again then.
+
+        Each is hashed; memory-flat; blocks.
+        """
+        due = list(dict.fromkeys(cids))[::-1]
+        lacking: list[bytes] = []
+        while due:
+            part = self._database.read(partial(_fill, due=due))
+            read = partial(self.load_blocks, cids=part)
+            found = list(zip(part, self._database.read(read), strict=True))
+            here = [(cid, data) for cid, data in found if data is not None]
+            bad = [cid for (cid, _), fit in zip(here, fits(here), strict=True) if not fit]
+            if bad:
+                self._put_aside(bad)
+            lacking += bad + [cid for cid, data in found if data is None]
+        return lacking
+
     def ingest(self, blocks: Iterable[Block]) -> int:
         """Store blocks that were hashed already, such as `read_car` gives; how many were new.
+        What is damaged here is mended.
 
         Durable on return, in transactions of BATCH_BYTES; what came before an error stays, for
         whoever tries again, until it is collected.
@@ -163,9 +182,9 @@ class SqliteBlocks:
             batch.append(block)
             size += len(block[1])
             if size >= BATCH_BYTES:
-                count += self._database.write(partial(self.put_blocks, blocks=batch))
+                count += self._database.write(partial(self.mend_blocks, blocks=batch))
                 batch, size = [], 0
-        return count + self._database.write(partial(self.put_blocks, blocks=batch))
+        return count + self._database.write(partial(self.mend_blocks, blocks=batch))
 
     def collect(self) -> tuple[int, int]:
         """Remove the blocks that no pin reaches: how many, and their bytes. Durable on return.
@@ -197,6 +216,16 @@ class SqliteBlocks:
             )
             count += 1
         return count
+
+    def mend_blocks(self, db: sqlite3.Connection, blocks: Iterable[Block]) -> int:
+        """As `put_blocks`, also over blocks that were damaged here and not noticed yet.
+
+        Reads each that is here. For blocks that come from elsewhere: a checkpoint mostly stores
+        what it has just stored before, and would read it all each time.
+        """
+        given = list(blocks)
+        _mark(db, [cid for cid, data in given if self.load_blocks(db, [cid]) != [data]])
+        return self.put_blocks(db, given)
 
     def load_blocks(self, db: sqlite3.Connection, cids: Iterable[bytes]) -> list[bytes | None]:
         """What is stored as these blocks, None for one that is not here; nothing is hashed."""
@@ -275,7 +304,7 @@ class SqliteBlocks:
         return count, size_bytes
 
 
-class _BadBlockError(VerificationError):
+class BadBlockError(VerificationError):
     """The store has other bytes than it was given."""
 
     def __init__(self, cid: bytes) -> None:
@@ -290,14 +319,14 @@ def _find(db: sqlite3.Connection, cid: bytes) -> tuple[int, int | None]:
 
 
 def _links(db: sqlite3.Connection, cid: bytes) -> list[bytes]:
-    """The links of a block, each once. Raises _BadBlockError, BlockNotFoundError, ValueError."""
+    """The links of a block, each once. Raises BadBlockError, BlockNotFoundError, ValueError."""
     if is_raw(cid):
         return []
     row = db.execute(_LOAD, (cid,)).fetchone()
     if row is None:
         raise BlockNotFoundError(f"block {text_of(cid)} is not here")
     if not fits([(cid, row[0])])[0]:
-        raise _BadBlockError(cid)
+        raise BadBlockError(cid)
     return list(dict.fromkeys(_core.block_links(cid, row[0])))
 
 
@@ -338,7 +367,7 @@ def _release(db: sqlite3.Connection, root: bytes) -> None:
         if refs == 1:
             try:
                 due += _links(db, cid)
-            except (_BadBlockError, BlockNotFoundError) as error:
+            except (BadBlockError, BlockNotFoundError) as error:
                 _log.warning("what it held cannot be released", why=str(error))
 
 
@@ -352,10 +381,11 @@ def _mark(db: sqlite3.Connection, cids: Iterable[bytes]) -> None:
     for cid in cids:
         _, place = _find(db, cid)
         row = db.execute(_LOAD, (cid,)).fetchone()
-        if place is None or row is None or fits([(cid, row[0])])[0]:
+        if place is None or (row is not None and fits([(cid, row[0])])[0]):
             continue  # somebody else has been here
-        _log.error("a block is damaged in the store", cid=text_of(cid), bytes=len(row[0]))
-        db.execute("INSERT INTO bad_block (cid, data) VALUES (?, ?)", (cid, row[0]))
+        data = b"" if row is None else row[0]  # None: its place was damaged
+        _log.error("a block is damaged in the store", cid=text_of(cid), bytes=len(data))
+        db.execute("INSERT INTO bad_block (cid, data) VALUES (?, ?)", (cid, data))
         db.execute("UPDATE block SET place = NULL WHERE cid = ?", (cid,))
         db.execute("DELETE FROM block WHERE cid = ? AND refs = 0", (cid,))
         # Where the place was damaged and not the bytes, they are another block's, and good.

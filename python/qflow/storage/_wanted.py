@@ -78,11 +78,16 @@ def want_key(db: sqlite3.Connection, chain: bytes, at_ms: int) -> None:
         want(db, "key", chain, at_ms)
 
 
-def want_no_key(db: sqlite3.Connection, chain: bytes, at_ms: int) -> None:
-    """Each endpoint has to remove every envelope of this chain's key, now and when it comes back.
+def want_no_key(
+    db: sqlite3.Connection, chain: bytes, at_ms: int, envelopes: Iterable[bytes] = ()
+) -> None:
+    """Each endpoint has to remove every envelope of this chain's key, now and when it comes back:
+    those that are known here, and `envelopes`.
 
     That holds for ever: the key cannot be wanted again.
     """
+    known = [(chain, cid) for cid in envelopes]
+    db.executemany("INSERT OR IGNORE INTO outbox_envelope VALUES (?, ?)", known)
     db.execute("INSERT OR REPLACE INTO outbox_key VALUES (?, 1)", (chain,))
     db.execute("DELETE FROM outbox WHERE subject = ?", (chain,))
     for (cid,) in db.execute(

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from qflow.errors import CorruptError, ErasedError, VerificationError
+from qflow.errors import CorruptError, ErasedError, SigningKeyError, VerificationError
 from qflow.trust import _slots
 from qflow.trust._slot_file import SlotFile
 from qflow.trust._slots import (
@@ -68,6 +69,19 @@ class AdoptedKeys:
         self._look()
         return len(self._places)
 
+    def check(self) -> None:
+        """Open the first key that is whole. Raises CorruptError, SigningKeyError (the file is not
+        of this node's key), UnavailableError."""
+        for name in list(self._places) if self.count() else ():
+            with suppress(CorruptError):
+                if (slot := self.slot(name)) is not None and slot.state == KEY:
+                    try:
+                        self.key(slot)
+                    except VerificationError as error:
+                        what = f"{self.file.path} is not of this node's key: {error}"
+                        raise SigningKeyError(what) from error
+                    return
+
     def adopt(self, envelope: KeyEnvelope) -> bool:
         """Take a key, durably; False when it was here. Raises ErasedError when it was destroyed,
         VerificationError when another one has its name, OSError."""
@@ -109,20 +123,14 @@ class AdoptedKeys:
 
     def shred(self, names: Iterable[Name]) -> None:
         """Overwrite keys where they are. Durable, and read back, on return; again is no harm."""
-        done = []
+        due = {}
         for name in names:
             if (at := self._place(name)) is None:
                 continue
             gone = _slots.encode_adopted(AdoptedSlot(*name, GONE))
             if self.file.read(at, ADOPTED_BYTES) != gone:
-                self.file.write(gone, at)
-                done.append((at, gone))
-        if not done:
-            return
-        self.file.sync()
-        for at, gone in done:
-            if self.file.read(at, ADOPTED_BYTES) != gone:
-                raise CorruptError(f"{self.file.path}: a key that was overwritten is still there")
+                due[at] = gone
+        self.file.overwrite(due)
 
     # -- where what is ---------------------------------------------------------------------
 

@@ -117,9 +117,15 @@ def replace_whole(path: Path, content: bytes) -> None:
 
 def clear_leftovers(path: Path) -> None:
     """Finish what a replacement that was cut short left to do. Raises OSError."""
-    new, old = _spare(path, "new"), _spare(path, "old")
+    new = _spare(path, "new")
     if new.exists():
         destroy(new)
+    clear_old(path)
+
+
+def clear_old(path: Path) -> None:
+    """The part of `clear_leftovers` that can be done while the next content is being made."""
+    old = _spare(path, "old")
     if old.exists():
         if path.exists() and old.samefile(path):
             old.unlink()  # It was cut between the second name and the exchange.

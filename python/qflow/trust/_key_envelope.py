@@ -71,15 +71,22 @@ class KeyEnvelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
 
 def make_envelope(
-    keys: Keyring, signer: Signer, *, subnet: str, chain: bytes, number: int
+    keys: Keyring,
+    signer: Signer,
+    *,
+    subnet: str,
+    chain: bytes,
+    number: int,
+    epoch: int | None = None,
 ) -> tuple[bytes, bytes]:
-    """The envelope of an execution's data key under the newest subnet key: (CID, block).
+    """The envelope of an execution's data key under the newest subnet key, or that of an earlier
+    epoch: (CID, block).
 
-    The same until the keys are rotated. Raises ErasedError, UnavailableError, SigningKeyError.
+    For one epoch always the same. Raises ErasedError, UnavailableError, SigningKeyError.
     """
     did = signer.did
     epoch, wrapped = keys.rewrapped(
-        chain, number, lambda epoch: _bound(subnet, chain, number, epoch, did)
+        chain, number, lambda epoch: _bound(subnet, chain, number, epoch, did), epoch
     )
     made = KeyEnvelope(
         subnet=subnet, chain=chain, number=number, epoch=epoch, node=did, wrapped=wrapped

@@ -29,7 +29,15 @@ from qflow.errors import (
 from qflow.trust import _slots
 from qflow.trust._adopted import AdoptedKeys, commitment_of
 from qflow.trust._files import clear_leftovers
-from qflow.trust._rotation import Rotation, rewrap_adopted, rewrap_slot, rewrite
+from qflow.trust._making import make_keys
+from qflow.trust._rotation import (
+    Converted,
+    Rotation,
+    finish,
+    is_cut,
+    rewrap_adopted,
+    rewrap_slot,
+)
 from qflow.trust._slot_file import SlotFile
 from qflow.trust._slots import GONE, HEADER_BYTES, KEY, MAGIC, SLOT_BYTES, Header, Slot
 from qflow.trust._subnet_keys import SubnetKeys
@@ -41,7 +49,6 @@ FILE: Final = "keys"
 POOL_MIN: Final = 64
 """Keys that a session makes first; each time more are needed, twice as many."""
 POOL_MAX: Final = 1024
-_KEY_BYTES: Final = 32
 _TAG_BITS: Final = 21
 """Numbers stay below 2^53, where JSON of other programs is exact."""
 
@@ -73,6 +80,9 @@ class Keyring:
         self.is_erased: Callable[[bytes], bool] = lambda _chain: False
         """Whether a chain is erased, by the node's own chain; set by whoever reads that. What is
         erased is not adopted again, also when the files here do not know of it any more."""
+        self.is_ours: Callable[[bytes], bool] = lambda _chain: False
+        """Whether a chain began in this home, by its log; set by whoever reads that. Its key is
+        our own: no other one is adopted for it."""
 
     def __repr__(self) -> str:
         return f"Keyring({str(self._file.path)!r})"
@@ -95,7 +105,7 @@ class Keyring:
                 for file in (self._file, self._adopted.file):
                     file.hold()
                 self._check_ring()
-                if self._is_cut():
+                if is_cut(self._files(), self.subnet):
                     self.resumed = self._finish()
         except OSError as error:
             raise UnavailableError(f"the keys cannot be made ready: {error}") from error
@@ -132,40 +142,39 @@ class Keyring:
         ring = self.subnet.ring
         self._file.opened(first=Header(epoch=ring.epoch, ring=ring.generation))
         if not self._end:
-            slots = max(0, self._file.length - HEADER_BYTES + SLOT_BYTES - 1)
-            end = HEADER_BYTES + slots // SLOT_BYTES * SLOT_BYTES
-            self._check_ours(end)
-            self._end = end
+            self._end = self._checked_end()
         elif self._file.length != self._end:
             raise CorruptError(f"{self._file.path} was changed while this process uses it")
         first = (self._end - HEADER_BYTES) // SLOT_BYTES
         numbers = [_slots.number_of(self._tag, first + more) for more in range(count)]
         epoch = self._file.header.epoch
-        chance, wrapping = random_bytes(_KEY_BYTES * count), self.subnet.own(epoch)
-        keys, data = [], bytearray()
-        for at, number in enumerate(numbers):
-            key = chance[at * _KEY_BYTES : (at + 1) * _KEY_BYTES]
-            wrapped = wrapping.wrap(number, epoch, key)
-            data += _slots.encode_slot(Slot(number, KEY, epoch, wrapped))
-            keys.append(_core.SealingKey(number, key))
-        self._file.write(bytes(data), self._end)
+        data, keys = make_keys(numbers, epoch, self.subnet.own(epoch))
+        self._file.write(data, self._end)
         self._file.sync()
         self._end += len(data)
         self._pool = count
         self._ready.extend(keys)
 
-    def _check_ours(self, end: int) -> None:
-        """Refuse to go on in a file of another node's key, as far as its last keys show it."""
+    def _checked_end(self) -> int:
+        """Where the next slot goes. Refuses a file of another node's key, as far as its last keys
+        show it."""
+        slots = max(0, self._file.length - HEADER_BYTES + SLOT_BYTES - 1)
+        end = HEADER_BYTES + slots // SLOT_BYTES * SLOT_BYTES
         at = max(HEADER_BYTES, end - POOL_MAX * SLOT_BYTES)
-        data = self._file.read(at, end - at)
-        for start in range(0, len(data), SLOT_BYTES):
-            with suppress(ValueError):
-                slot = _slots.parse_slot(data[start : start + SLOT_BYTES])
-                if slot.state == KEY:
-                    self._unwrapped(slot)
-                    return
+        if (found := _slots.first_key(self._file.read(at, end - at))) is not None:
+            self._unwrapped(found)
+        return end
 
     # -- reading ---------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Whether the files fit each other and the node's key, as far as the session that starts
+        executions would refuse them. Raises as that does; nothing is written."""
+        with self._lock:
+            self._check_ring()
+            if self._file.exists:
+                self._checked_end()
+            self._adopted.check()
 
     def key_of(self, chain: bytes, number: int) -> _core.SealingKey:
         """The data key of an execution: one that was adopted for its chain, or one of our own.
@@ -220,7 +229,7 @@ class Keyring:
             return False
         with self._lock:
             data = self._read(number)
-        return self._is_of(data, number)
+        return _slots.is_key(data, number)
 
     def has_of(self, chain: bytes, number: int) -> bool:
         """Whether an execution's key is here, own or adopted, or what is left of it."""
@@ -277,24 +286,35 @@ class Keyring:
 
     def _check_ring(self) -> None:
         """The file says how new `subnet.keys` is at least."""
-        ring = self.subnet.ring
-        if not self._file.exists or not self._file.opened():
-            return
-        header = self._file.header
-        if header.ring > ring.generation or header.epoch > ring.epoch:
-            raise CorruptError(f"{self.subnet.path} is an older copy, or was removed")
+        if self._file.exists and self._file.opened():
+            self.subnet.check_newest(self._file.header.ring, self._file.header.epoch)
+
+    def bring_back(self, node: str, keys: Iterable[tuple[int, bytes]]) -> int:
+        """Take subnet keys that this node itself, `node`, made and has not any more; how many are
+        new. To be called before `hold` when that refuses the home for want of them.
+
+        Raises as `SubnetKeys.bring_back`.
+        """
+        with self._lock:
+            known = self._file.header.ring if self._file.exists and self._file.opened() else 0
+            return self.subnet.bring_back(node, keys, generation=known)
 
     # -- keys that travel ------------------------------------------------------------------
 
     def rewrapped(
-        self, chain: bytes, number: int, bound_at: Callable[[int], bytes]
+        self,
+        chain: bytes,
+        number: int,
+        bound_at: Callable[[int], bytes],
+        epoch: int | None = None,
     ) -> tuple[int, bytes]:
-        """A data key, wrapped under the newest subnet key: the epoch of that, and the wrapped key.
+        """A data key, wrapped under the subnet key of an epoch, or the newest one: the epoch, and
+        the wrapped key.
 
         It is bound to what `bound_at` gives for the epoch. Raises as `key_of`.
         """
         with self._lock:
-            epoch = self.subnet.epoch
+            epoch = self.subnet.epoch if epoch is None else epoch
             adopted = self._adopted.slot((chain, number))
             slot = adopted or self._slot(number)
             if slot is None or slot.state == GONE:
@@ -333,19 +353,28 @@ class Keyring:
         with self._lock:
             if self.is_destroyed_of(chain, number):
                 raise ErasedError(f"key {number} was destroyed: it is not taken again")
-            if (chain, number) not in self._adopted and self._is_ours(envelope):
+            if (chain, number) not in self._adopted and self._is_here(envelope):
                 return False
             try:
                 return self._adopted.adopt(envelope)
             except OSError as error:
                 raise UnavailableError(f"the key cannot be kept: {error}") from error
 
-    def _is_ours(self, envelope: KeyEnvelope) -> bool:
+    def _is_here(self, envelope: KeyEnvelope) -> bool:
+        """Whether our own key of this number is the one in the envelope. Raises VerificationError
+        when it is another one although the chain is ours: numbers of two keyrings meet, but this
+        chain has its key."""
         slot = self._slot(envelope.number)
         if slot is None or slot.state != KEY:
             return False
         brought = self.unwrapped(envelope.number, envelope.wrapped, envelope.bound)
-        return commitment_of(self._unwrapped(slot)) == commitment_of(brought)
+        if commitment_of(self._unwrapped(slot)) == commitment_of(brought):
+            return True
+        if self.is_ours(envelope.chain):
+            raise VerificationError(
+                f"another key {envelope.number} of execution {envelope.chain.hex()} is here already"
+            )
+        return False
 
     # -- rotation --------------------------------------------------------------------------
 
@@ -360,15 +389,18 @@ class Keyring:
         """
         if not self._rotating.acquire(blocking=False):
             raise UnavailableError("the keys are being rotated already")
+        begun = False
         try:
             self._settle()
-            if not self._is_cut():
+            if not is_cut(self._files(), self.subnet):
                 self.subnet.advance(forget=forget)
             elif forget:
                 self.subnet.want_forget()
+            begun = True
             return self._finish()
         except OSError as error:
-            raise UnavailableError(f"the keys were not rotated to the end: {error}") from error
+            end = " to the end" if begun else ""
+            raise UnavailableError(f"the keys were not rotated{end}: {error}") from error
         finally:
             self._rotating.release()
 
@@ -377,19 +409,15 @@ class Keyring:
         for path in (self.subnet.path, self._file.path, self._adopted.file.path):
             clear_leftovers(path)
 
-    def _files(self) -> Iterator[tuple[SlotFile, Callable[[bytes], bytes]]]:
-        """The files with keys in them, and what wraps a slot of them under the newest key."""
+    def _files(self) -> Iterator[Converted]:
         epoch, own = self.subnet.epoch, cache(self.subnet.own)
         if self._file.exists:
             yield self._file, partial(rewrap_slot, own, epoch)
         if self._adopted.file.exists:
             yield self._adopted.file, partial(rewrap_adopted, own, epoch)
 
-    def _is_cut(self) -> bool:
-        """Whether a rotation was begun and not finished."""
-        ring = self.subnet.ring
-        behind = any(file.opened() and file.header.epoch < ring.epoch for file, _ in self._files())
-        return behind or ring.oldest < ring.forget
+    def _finish(self) -> Rotation:
+        return finish(self._files(), self.subnet, self._lock)
 
     @property
     def is_behind(self) -> bool:
@@ -400,15 +428,6 @@ class Keyring:
                 and self._file.opened()
                 and self._file.header.ring < self.subnet.ring.generation
             )
-
-    def _finish(self) -> Rotation:
-        epoch, counts = self.subnet.epoch, []
-        for file, convert in self._files():
-            if file.opened() and file.header.epoch < epoch:
-                rewrite(file, convert, epoch, self._lock)
-            counts.append(file.count)
-        self.subnet.forget()
-        return Rotation(epoch=epoch, oldest=self.subnet.ring.oldest, keys=sum(counts))
 
     def note_ring(self) -> None:
         """Note in the file how new `subnet.keys` is, so that an older copy of it is refused; and
@@ -423,45 +442,28 @@ class Keyring:
     def shred(self, numbers: Iterable[int]) -> None:
         """Overwrite keys where they are. Durable, and read back, on return; again is no harm.
 
-        Numbers that are not in this file are passed over. After an error some of them may be
-        destroyed: do it again. Raises OSError, or CorruptError when the file reads otherwise.
+        What a rotation that failed left of them in other files goes first. Numbers that are not in
+        this file are passed over. After an error some of them may be destroyed: do it again.
+        Raises OSError, or CorruptError when the file reads otherwise.
         """
         if not self._file.exists:
             return
         with self._lock:
-            done = []
+            self._file.clear_leftovers(rotating=self._rotating.locked())
+            due = {}
             for number in numbers:
                 at = _slots.offset_of(number)
-                if self._is_of(self._file.read(at, SLOT_BYTES), number):
-                    gone = _slots.encode_slot(Slot(number, GONE))
-                    self._file.write(gone, at)
-                    done.append((at, gone))
-            if not done:
-                return
-            self._file.sync()
-            for at, gone in done:
-                if self._file.read(at, SLOT_BYTES) != gone:
-                    raise CorruptError(
-                        f"{self._file.path}: a key that was overwritten is still there"
-                    )
+                if _slots.is_key(self._file.read(at, SLOT_BYTES), number):
+                    due[at] = _slots.encode_slot(Slot(number, GONE))
+            self._file.overwrite(due)
 
     def shred_adopted(self, names: Iterable[tuple[bytes, int]]) -> None:
         """Overwrite adopted keys, by chain and number. As `shred`."""
         if not self._adopted.file.exists:
             return
         with self._lock:
+            self._adopted.file.clear_leftovers(rotating=self._rotating.locked())
             self._adopted.shred(names)
-
-    @staticmethod
-    def _is_of(data: bytes, number: int) -> bool:
-        """Whether a slot holds this key or what a torn write left of it."""
-        if len(data) < SLOT_BYTES:
-            return False
-        try:
-            slot = _slots.parse_slot(data)
-        except ValueError:
-            return _slots.claimed_number(data) == number
-        return slot.number == number and slot.state == KEY
 
     @property
     def applied(self) -> tuple[int, bytes]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from threading import RLock
 from typing import TYPE_CHECKING, Final
 
@@ -17,9 +17,12 @@ from qflow.trust._slots import HEADER_BYTES, KEY
 if TYPE_CHECKING:
     from qflow import _core
     from qflow.trust._slot_file import SlotFile
+    from qflow.trust._subnet_keys import SubnetKeys
 
 _PART_BYTES: Final = 1 << 18
 Own = Callable[[int], "_core.WrappingKey"]
+Converted = tuple["SlotFile", Callable[[bytes], bytes]]
+"""A file, and what wraps a slot of it under the newest key."""
 
 
 class Rotation(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +34,27 @@ class Rotation(msgspec.Struct, frozen=True, kw_only=True):
     """The subnet keys of epochs below this are destroyed."""
     keys: int
     """So many data keys are in the files, with those that were destroyed."""
+
+
+def is_cut(files: Iterable[Converted], subnet: SubnetKeys) -> bool:
+    """Whether a rotation was begun and not finished."""
+    ring = subnet.ring
+    behind = any(file.opened() and file.header.epoch < ring.epoch for file, _ in files)
+    return behind or ring.oldest < ring.forget
+
+
+def finish(files: Iterable[Converted], subnet: SubnetKeys, lock: RLock) -> Rotation:
+    """Wrap what is not yet under the newest subnet key, and forget what is to be. OSError."""
+    epoch, counts = subnet.epoch, []
+    for file, convert in files:
+        if file.opened() and file.header.epoch < epoch:
+            try:
+                rewrite(file, convert, epoch, lock)
+            except SigningKeyError as error:
+                raise SigningKeyError(f"{file.path} cannot be used: {error}") from error
+        counts.append(file.count)
+    subnet.forget()
+    return Rotation(epoch=epoch, oldest=subnet.ring.oldest, keys=sum(counts))
 
 
 def rewrite(file: SlotFile, convert: Callable[[bytes], bytes], epoch: int, lock: RLock) -> None:

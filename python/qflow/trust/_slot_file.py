@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from qflow.errors import CorruptError, SigningKeyError
 from qflow.trust import _slots
-from qflow.trust._files import PRIVATE, create_whole, open_private, write_at
+from qflow.trust._files import (
+    PRIVATE,
+    clear_leftovers,
+    clear_old,
+    create_whole,
+    open_private,
+    write_at,
+)
 from qflow.trust._slots import HEADER_BYTES, Header
 
 _TRIES: Final = 100
@@ -80,7 +88,7 @@ class SlotFile:
         """Whether the open file is still what it was; when it is held, it has to be."""
         assert self._descriptor is not None
         same = self._stands(self._descriptor)
-        if same and os.pread(self._descriptor, HEADER_BYTES, 0) == self._raw:
+        if same and _header_of(self._descriptor) == self._raw:
             return True
         if self._held:
             raise CorruptError(
@@ -98,7 +106,7 @@ class SlotFile:
         return (found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino)
 
     def _read_header(self, descriptor: int) -> None:
-        raw = os.pread(descriptor, HEADER_BYTES, 0)
+        raw = _header_of(descriptor)
         try:
             self.header = _slots.parse_header(raw, self.magic)
         except ValueError as error:
@@ -143,6 +151,27 @@ class SlotFile:
         """Wait for the disk."""
         os.fsync(self.opened())
 
+    def overwrite(self, slots: Mapping[int, bytes]) -> None:
+        """Write slots, by their places, over what is there: durable, and read back.
+
+        After an error some of them may be written. Raises OSError, and CorruptError when the file
+        reads otherwise.
+        """
+        if not slots:
+            return
+        for at, slot in slots.items():
+            self.write(slot, at)
+        self.sync()
+        for at, slot in slots.items():
+            if self.read(at, len(slot)) != slot:
+                raise CorruptError(f"{self.path}: a key that was overwritten is still there")
+
+    def clear_leftovers(self, *, rotating: bool) -> None:
+        """Destroy what a replacement that failed left of other contents. For the process that
+        holds the file: another one may be at work on them. Raises OSError."""
+        if self._held:
+            clear_old(self.path) if rotating else clear_leftovers(self.path)
+
     def write_header(self, header: Header) -> None:
         """Durable on return. Raises OSError."""
         header = header._replace(generation=self.header.generation + 1)
@@ -175,3 +204,8 @@ class SlotFile:
         if descriptor is not None:
             with suppress(OSError):
                 os.close(descriptor)
+
+
+def _header_of(descriptor: int) -> bytes:
+    """A file without slots may end behind a copy of its header: the first slot fills it up."""
+    return os.pread(descriptor, HEADER_BYTES, 0).ljust(HEADER_BYTES, b"\0")

@@ -7,6 +7,7 @@ docs/formats/keys.md is the page. Numbers are little-endian.
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 from typing import Final, NamedTuple
 from zlib import crc32
 
@@ -131,6 +132,27 @@ def parse_adopted(data: bytes) -> AdoptedSlot:
     if version != VERSION or state not in (KEY, GONE) or zero:
         raise ValueError(f"it is of version {version}, state {state}")
     return AdoptedSlot(chain, number, state, epoch, wrapped)
+
+
+def first_key(data: bytes) -> Slot | None:
+    """The first of these slots of `keys` that is whole and was not destroyed."""
+    for start in range(0, len(data), SLOT_BYTES):
+        with suppress(ValueError):
+            slot = parse_slot(data[start : start + SLOT_BYTES])
+            if slot.state == KEY:
+                return slot
+    return None
+
+
+def is_key(data: bytes, number: int) -> bool:
+    """Whether a slot of `keys` holds this key, or what a torn write left of it."""
+    if len(data) < SLOT_BYTES:
+        return False
+    try:
+        slot = parse_slot(data)
+    except ValueError:
+        return claimed_number(data) == number
+    return slot.number == number and slot.state == KEY
 
 
 def claimed_chain(data: bytes) -> tuple[bytes, int]:

@@ -134,6 +134,21 @@ class SubnetKeys:
         """The did:keys of the nodes whose keys were imported."""
         return {key.node for key in self.ring.imported}
 
+    def check_newest(self, generation: int, epoch: int) -> None:
+        """Raise CorruptError unless the file is of this generation and epoch, or later ones."""
+        ring = self.ring
+        if generation > ring.generation or epoch > ring.epoch:
+            raise CorruptError(
+                f"{self.path} is an older copy, or was removed: bring it back, or this node's own"
+                " newest export: qflow keys import FILE"
+            )
+
+    @property
+    def epochs(self) -> list[int]:
+        """This node's epochs whose keys are known, from the oldest on."""
+        ring = self.ring
+        return [*([] if ring.oldest else [0]), *(key.epoch for key in ring.own)]
+
     def exported(self) -> list[tuple[int, bytes]]:
         """This node's epochs with their keys, as they go into a file for another machine."""
         ring = self.ring
@@ -180,20 +195,29 @@ class SubnetKeys:
                 self._write(ring, imported=(*ring.imported, *fresh))
             return len(fresh)
 
-    def bring_back(self, node: str, keys: Iterable[tuple[int, bytes]]) -> int:
+    def bring_back(
+        self, node: str, keys: Iterable[tuple[int, bytes]], *, generation: int = 0
+    ) -> int:
         """Take keys that this node itself, `node`, made and has not any more; how many are new.
 
-        Those that were forgotten stay so. Raises VerificationError as `add`.
+        The file counts as of `generation` at least from then on: what it had besides, keys of other
+        nodes among it, is given up. Those that were forgotten stay so. Raises VerificationError as
+        `add`.
         """
         with self._lock:
             ring = self.ring
             known = {key.epoch: key.key for key in ring.own}
             known[0] = _core.derive_key(DERIVED, self._seed())
-            lacking = [key for key in keys if key[0] >= ring.oldest]
+            brought = sorted(keys)
+            if not ring.own and brought and brought[0][0]:
+                # Made by one that had forgotten the epochs before.
+                ring = msgspec.structs.replace(ring, oldest=brought[0][0], forget=brought[0][0])
+            lacking = [key for key in brought if key[0] >= ring.oldest]
             fresh = [OwnKey(epoch, key) for epoch, key in _unknown(node, known, lacking)]
-            if fresh:
+            if fresh or ring.generation < generation:
                 own = sorted((*ring.own, *fresh), key=lambda key: key.epoch)
-                self._write(ring, own=tuple(own))
+                lifted = max(ring.generation, generation - 1)
+                self._write(msgspec.structs.replace(ring, generation=lifted), own=tuple(own))
             return len(fresh)
 
     # -- the file --------------------------------------------------------------------------
