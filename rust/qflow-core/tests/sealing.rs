@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use chacha20poly1305::{AeadInOut, KeyInit, Tag, XChaCha20Poly1305, XNonce};
 use proptest::prelude::*;
 use qflow_core::sealing::{
-    OVERHEAD, Place, Sealer, SealingError, is_sealed, seal_payload, sealed_with, unseal_payload,
-    slot_bound, unwrap_key, wrap_key, wrapping_key,
+    OVERHEAD, Place, Sealer, SealingError, is_sealed, seal_payload, sealed_with, slot_bound,
+    unseal_payload, unwrap_key, wrap_key, wrapping_key,
 };
 use serde_json::Value as Json;
 
@@ -187,7 +187,10 @@ fn another_key_is_told_by_the_commitment() {
 fn a_key_opens_under_its_number_and_node_alone() {
     let wrapping = Sealer::new(&wrapping_key(&[3; 32]));
     let wrapped = wrap_key(&wrapping, &slot_bound(9, 0), &[4; 32]);
-    assert_eq!(*unwrap_key(&wrapping, &slot_bound(9, 0), &wrapped).unwrap(), [4; 32]);
+    assert_eq!(
+        *unwrap_key(&wrapping, &slot_bound(9, 0), &wrapped).unwrap(),
+        [4; 32]
+    );
     assert_eq!(
         unwrap_key(&wrapping, &slot_bound(8, 0), &wrapped),
         Err(SealingError::Altered)
