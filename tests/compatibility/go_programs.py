@@ -134,7 +134,10 @@ def _port_of(process: subprocess.Popen[bytes]) -> int:
 
 def _ports_of(pid: int) -> list[int]:
     """Where a process listens: proc_pid_fd(5), proc_pid_net(5)."""
-    links = [str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()]
+    links = []
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed since it was listed
+            links.append(str(path.readlink()))
     inodes = {link[8:-1] for link in links if link.startswith("socket:[")}
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return [
