@@ -18,6 +18,12 @@ async def until(holds: Callable[[], Any]) -> None:
             await anyio.lowlevel.checkpoint()
 
 
+async def turns() -> None:
+    """Let others run for a while: what they were to begin has begun."""
+    for _ in range(200):
+        await anyio.lowlevel.checkpoint()
+
+
 def verify(home: Path) -> None:
     """The log of a node that has stopped is whole."""
     report = audit.verify(home / "log", home / "node.pub")

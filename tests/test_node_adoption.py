@@ -2,79 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
 
 from qflow import _core, model
-from qflow.config import Config
 from qflow.errors import ExecutionStateError, StaleError, UnavailableError, VerificationError
 from qflow.node import Node, _adoption
 from qflow.node._states_open import open_state_care
-from qflow.trust._key_file import read_key_file, write_key_file
-from tests.nodes import until, verify
-from tests.test_node import World, flow
+from tests.nodes import turns, verify
+from tests.places import Place, carry, held, last, places, sent, taken_over, trust
 
+__all__ = ["places"]
 pytestmark = pytest.mark.anyio
-
-MANY = flow(
-    "do: [{l: {for: {in: '${ [range(20)] }'}, do: [{n: {call: note}}]}}, {h: {call: hold}},"
-    " {s: {set: {name: '${ $workflow.input.name }'}}}]",
-    "many",
-)
 RESTORED = "q.qflow.state.restored.v1"
-
-
-class Place:
-    """A home with a world of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.home, self.world = folder, World()
-        self.config = Config(home=folder, checkpoint={"every_s": 0})
-
-    def node(self) -> Node:
-        return Node(self.config, functions=self.world.functions)
-
-    def steps(self) -> list[str]:
-        return [step for step, _ in self.world.calls]
-
-
-@pytest.fixture
-def places(tmp_path: Path) -> tuple[Place, Place]:
-    return Place(tmp_path / "a"), Place(tmp_path / "b")
-
-
-async def last(steps: AsyncGenerator[Any, None]) -> Any:
-    found = None
-    async with aclosing(steps):
-        async for step in steps:
-            found = step
-    return found
-
-
-async def trust(one: Node, other: Node, folder: Path) -> None:
-    """The other node opens what the one has sealed, and believes what it signs."""
-    file = folder / f"{one._key.did[-8:]}.keys"
-    keys, subnet = one._keyring.subnet.exported(), one._config.subnet
-    write_key_file(file, keys, one._key, subnet=subnet)
-    await other.keys.bring(read_key_file(file, lambda: b""), actor="t")
-
-
-async def carry(one: Node, other: Any, execution: str, folder: Path) -> None:
-    """The newest checkpoint of one node lies in the store of the other."""
-    file = folder / f"{one._key.did[-8:]}.car"
-    await last(one.states.export([execution], str(file), with_key=True, replace=True))
-    await last(other.states.import_(str(file)))
-
-
-async def held(place: Place, here: Node) -> str:
-    execution = await here.start(MANY, {"name": "n"})
-    await until(lambda: place.steps()[-1:] == ["/do/1/h"])
-    return execution
 
 
 @pytest.mark.holds("S4", "S10", "E2")
@@ -83,10 +25,7 @@ async def test_an_execution_goes_on_elsewhere_and_its_history_verifies_there(
 ) -> None:
     a, b = places
     async with a.node() as one, b.node() as two:
-        execution = await held(a, one)
-        made = await one.checkpoint(execution)
-        await trust(one, two, tmp_path)
-        await carry(one, two, execution, tmp_path)
+        execution, made = await sent(a, one, two, tmp_path)
         done = await two.states.restore(execution, dry_run=True, actor="t")
         assert (done.records, done.present) == (made["seq"] + 1, 0)
         assert two.list() == []
@@ -147,20 +86,14 @@ async def test_who_was_overtaken_writes_no_version_and_goes_on_with_nothing(
 ) -> None:
     a, b = places
     async with a.node() as one, b.node() as two:
-        execution = await held(a, one)
-        await one.checkpoint(execution)
-        await trust(one, two, tmp_path)
-        await trust(two, one, tmp_path)
-        await carry(one, two, execution, tmp_path)
-        await two.states.restore(execution, dry_run=False, actor="t")
+        execution, _ = await taken_over(a, one, two, tmp_path)
         await two.checkpoint(execution)
         await carry(two, one, execution, tmp_path)
         with pytest.raises(StaleError):
             await one.checkpoint(execution)
         calls = len(a.world.calls)
         a.world.gate.set()
-        for _ in range(100):
-            await anyio.lowlevel.checkpoint()
+        await turns()
         assert len(a.world.calls) == calls
         with pytest.raises(StaleError):
             await one.pause(execution)
@@ -174,12 +107,7 @@ async def test_it_comes_back_to_where_it_began(places: tuple[Place, Place], tmp_
     """The chain here is the beginning of the one that comes: the rest is appended."""
     a, b = places
     async with a.node() as one, b.node() as two:
-        execution = await held(a, one)
-        await one.checkpoint(execution)
-        await trust(one, two, tmp_path)
-        await trust(two, one, tmp_path)
-        await carry(one, two, execution, tmp_path)
-        await two.states.restore(execution, dry_run=False, actor="t")
+        execution, _ = await taken_over(a, one, two, tmp_path)
         await two.pause(execution)
         made = await two.checkpoint(execution)
         await carry(two, one, execution, tmp_path)
@@ -228,8 +156,7 @@ async def test_a_restore_that_is_cut_off_is_not_gone_on_with_and_done_again(
                     await two.states.restore(execution, dry_run=False, actor="t")
     b.world.gate.set()
     async with b.node() as two:
-        for _ in range(100):
-            await anyio.lowlevel.checkpoint()
+        await turns()
         if appended:
             assert "restore it again" in capsys.readouterr().out
             with pytest.raises(UnavailableError, match="restore it again"):
@@ -244,10 +171,7 @@ async def test_a_restore_that_is_cut_off_is_not_gone_on_with_and_done_again(
 async def test_a_home_that_is_ahead_stays_so(places: tuple[Place, Place], tmp_path: Path) -> None:
     a, b = places
     async with a.node() as one, b.node() as two:
-        execution = await held(a, one)
-        await one.checkpoint(execution)
-        await trust(one, two, tmp_path)
-        await carry(one, two, execution, tmp_path)
+        execution, _ = await sent(a, one, two, tmp_path)
         await one.pause(execution)
         with pytest.raises(ExecutionStateError, match="this home is ahead"):
             await one.states.restore(execution, dry_run=False, actor="t")

@@ -12,7 +12,7 @@ from qflow import _core, model
 from qflow.node import Node
 from qflow.node._states_open import open_state_care
 from tests.nodes import until, verify
-from tests.test_node_adoption import Place, carry, held, last, trust
+from tests.places import Place, carry, held, last, sent, taken_over
 
 pytestmark = pytest.mark.anyio
 
@@ -21,10 +21,7 @@ pytestmark = pytest.mark.anyio
 async def test_what_follows_is_kept_behind_the_checkpoint_that_was_restored(tmp_path: Path) -> None:
     a, b = Place(tmp_path / "a"), Place(tmp_path / "b")
     async with a.node() as one, b.node() as two:
-        execution = await held(a, one)
-        older = await one.checkpoint(execution)
-        await trust(one, two, tmp_path)
-        await carry(one, two, execution, tmp_path)
+        execution, older = await sent(a, one, two, tmp_path)
         newer = await one.checkpoint(execution, label="newer")
         await carry(one, two, execution, tmp_path)
         await two.states.restore(older["version"], dry_run=False, actor="t")
@@ -91,12 +88,7 @@ async def test_what_the_same_node_acknowledges_behind_an_older_one_is_kept(
 async def test_who_restores_behind_a_later_epoch_begins_one_beyond_it(tmp_path: Path) -> None:
     a, b = Place(tmp_path / "a"), Place(tmp_path / "b")
     async with a.node() as one, b.node() as two:
-        execution = await held(a, one)
-        older = await one.checkpoint(execution)
-        await trust(one, two, tmp_path)
-        await trust(two, one, tmp_path)
-        await carry(one, two, execution, tmp_path)
-        await two.states.restore(execution, dry_run=False, actor="t")
+        execution, older = await taken_over(a, one, two, tmp_path)
         await two.checkpoint(execution)
         await carry(two, one, execution, tmp_path)
     shutil.rmtree(a.home / "log")

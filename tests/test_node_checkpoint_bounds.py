@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import anyio
@@ -12,11 +13,11 @@ import pytest
 from qflow import model
 from qflow.engine import _crowd, _keeping
 from qflow.errors import ExecutionStateError, LockedError
-from qflow.node import Node
+from qflow.node import Node, _checkpoints
 from qflow.testing import ManualClock
-from tests.nodes import until, verify
+from tests.nodes import turns, until, verify
 from tests.test_node import World, flow, node
-from tests.test_node_checkpoints import RISKY, Gate, held, marks, turns, versions
+from tests.test_node_checkpoints import RISKY, Gate, held, marks, versions
 
 pytestmark = pytest.mark.anyio
 
@@ -225,6 +226,33 @@ async def test_those_that_are_due_are_made_one_by_one_within_the_bound(
         assert "made made made" not in " ".join(seen)
         await until(lambda: count(here) == 3)
         gate.open.set()
+
+
+async def test_executions_with_long_histories_are_not_committed_together(
+    tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after the loss of `state.db`, when every checkpoint brings all that its execution had."""
+    monkeypatch.setattr(_checkpoints, "HISTORY_BYTES_MAX", 2 * SIZE)
+    waits = flow("do: [{w: {wait: PT1H}}]", "waits")
+    async with node(tmp_path, world) as here:
+        known = [await here.start(waits, {"x": "y" * SIZE}) for _ in range(6)]
+        states, counts = here._stored.states, list[int]()
+        inner, gate = states.commit_many, Event()
+
+        def commit_many(drafts: Any) -> Any:
+            assert gate.wait(20)
+            counts.append(len(drafts))
+            return inner(drafts)
+
+        monkeypatch.setattr(states, "commit_many", commit_many)
+        async with anyio.create_task_group() as group:
+            for execution in known:
+                group.start_soon(partial(here.checkpoint, execution))
+            await until(lambda: count(here) == 6)
+            await turns()
+            gate.set()
+        assert (sum(counts), max(counts)) == (6, 2)
+        assert [len(versions(here, execution)) for execution in known] == [1] * 6
 
 
 # -- deleted meanwhile ---------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import socket
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from qflow.errors import (
 from qflow.node import Node
 from qflow.state import Saved
 from qflow.testing import ManualClock
-from tests.nodes import until, verify
+from tests.nodes import turns, until, verify
 from tests.test_node import World, flow, node
 
 pytestmark = pytest.mark.anyio
@@ -95,6 +96,35 @@ async def test_a_checkpoint_is_durable_with_nothing_else_there(
         world.gate.set()
         assert (await here.wait(execution)).output == {"n": 5}
     verify(tmp_path / "copy")
+
+
+@pytest.mark.holds("S2")
+async def test_a_version_whose_quorum_is_waited_for_is_not_pruned(
+    tmp_path: Path, world: World
+) -> None:
+    waiting, answered = anyio.Event(), anyio.Event()
+
+    async def confirm(cids: Sequence[bytes]) -> None:
+        if not waiting.is_set():
+            waiting.set()
+            await answered.wait()
+
+    async with node(tmp_path, world, checkpoint={"keep": 1}) as here:
+        here._checkpoints._confirm = confirm
+        execution = await held(here, world)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(here.checkpoint, execution)
+            await waiting.wait()
+            (first,) = versions(here, execution)
+            await here.checkpoint(execution)
+            await here.checkpoint(execution)  # the pruning behind the one before is done
+            assert first in versions(here, execution)
+            await until(lambda: len(versions(here, execution)) == 2)
+            answered.set()
+        await here.checkpoint(execution)
+        await until(lambda: len(versions(here, execution)) == 1)
+        world.gate.set()
+        await here.wait(execution)
 
 
 @pytest.mark.holds("S1", "S2")
@@ -177,11 +207,6 @@ class Gate:
             return [self.error] * len(drafts) if self.error is not None else inner(drafts)
 
         monkeypatch.setattr(here._stored.states, "commit_many", commit_many)
-
-
-async def turns() -> None:
-    for _ in range(100):
-        await anyio.lowlevel.checkpoint()
 
 
 @pytest.mark.holds("S1")

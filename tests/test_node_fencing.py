@@ -13,10 +13,10 @@ from qflow import model
 from qflow.errors import CorruptError, ExecutionStateError, StaleError, UnavailableError
 from qflow.node import Node, _adoption
 from qflow.node._states_open import open_state_care
-from tests.nodes import until, verify
+from tests.nodes import turns, until, verify
+from tests.places import Place, carry, held, last, taken_over
 from tests.test_node import World, flow, node
-from tests.test_node_adoption import Place, carry, held, last, trust
-from tests.test_node_checkpoints import Gate, turns
+from tests.test_node_checkpoints import Gate
 
 pytestmark = pytest.mark.anyio
 
@@ -148,12 +148,7 @@ async def test_a_log_that_is_older_than_the_store_is_not_gone_on_with(tmp_path: 
 
 async def overtaken(a: Place, one: Node, two: Node, folder: Path) -> str:
     """Another node owns the execution of one, who hears of it when he keeps a checkpoint."""
-    execution = await held(a, one)
-    await one.checkpoint(execution)
-    await trust(one, two, folder)
-    await trust(two, one, folder)
-    await carry(one, two, execution, folder)
-    await two.states.restore(execution, dry_run=False, actor="t")
+    execution, _ = await taken_over(a, one, two, folder)
     await two.checkpoint(execution)
     await carry(two, one, execution, folder)
     with pytest.raises(StaleError):
@@ -198,12 +193,7 @@ async def test_who_went_further_than_the_new_owner_goes_no_further_after_a_start
 ) -> None:
     a, b = Place(tmp_path / "a"), Place(tmp_path / "b")
     async with b.node() as two, a.node() as one:
-        execution = await held(a, one)
-        await one.checkpoint(execution)
-        await trust(one, two, tmp_path)
-        await trust(two, one, tmp_path)
-        await carry(one, two, execution, tmp_path)
-        await two.states.restore(execution, dry_run=False, actor="t")
+        execution, _ = await taken_over(a, one, two, tmp_path)
         made = await two.checkpoint(execution)
         for _ in range(4):
             await one.pause(execution)
@@ -257,12 +247,7 @@ async def test_nor_does_one_whose_execution_goes_on_while_it_looks(
 ) -> None:
     a, b = Place(tmp_path / "a"), Place(tmp_path / "b")
     async with a.node() as one, b.node() as two:
-        execution = await held(a, one)
-        await one.checkpoint(execution)
-        await trust(one, two, tmp_path)
-        await trust(two, one, tmp_path)
-        await carry(one, two, execution, tmp_path)
-        await two.states.restore(execution, dry_run=False, actor="t")
+        execution, _ = await taken_over(a, one, two, tmp_path)
         await two.checkpoint(execution)
         await carry(two, one, execution, tmp_path)
         inner = _adoption.Adoption.plan

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import os
 import socket
 import stat
@@ -13,6 +14,7 @@ import pytest
 
 from qflow.api import Client, Control, actor_of, serve, socket_path, to_json
 from qflow.api._control import CALLS_IN_FLIGHT_MAX, CONNECTIONS_MAX
+from qflow.api._methods import METHODS
 from qflow.api._socket import SUN_PATH_BYTES_MAX, connect
 from qflow.api._wire import LINE_BYTES_MAX, Lines
 from qflow.errors import (
@@ -45,6 +47,12 @@ async def raw(home: Path) -> AsyncIterator[Lines]:
         yield lines
     finally:
         await anyio.aclose_forcefully(lines)
+
+
+def test_every_method_has_an_answer() -> None:
+    # What is read from the socket is made without the check that instances are made with.
+    assert METHODS
+    assert not [name for name, kind in METHODS.items() if inspect.isabstract(kind)]
 
 
 async def test_calls_answer_as_the_node_does(tmp_path: Path) -> None:

@@ -336,7 +336,7 @@ def test_no_secret_is_said_or_written_anywhere(
         for command in ("show", "rotate", "unprotect"):
             say("keys", command, "--json")
         say("keys", "export", files[0])
-        say("audit", "erase", found["id"], "--reason", "asked")
+        say("audit", "erase", found["id"], "--reason", "asked", "--yes")
         say("doctor")
         say("config", "show")
         say("show", found["id"], "--json")

@@ -58,7 +58,7 @@ def test_what_is_held_is_not_erased_and_what_is_erased_still_verifies(
     ((held,)) = lines(qflow("audit", "hold", "--flow", "shop/*", "--reason", "case 4711", "--json"))
     assert (held["status"], held["durable"]) == ("held", True)
     name = held["hold"]["id"]
-    refused = qflow("audit", "erase", older, "--reason", "asked")
+    refused = qflow("audit", "erase", older, "--reason", "asked", "--yes")
     assert refused.exit_code == 4
     assert f"legal hold {name}: case 4711" in refused.stderr
     assert "qflow audit holds" in refused.stderr
@@ -67,7 +67,7 @@ def test_what_is_held_is_not_erased_and_what_is_erased_still_verifies(
     assert "case 4711" in found
     assert qflow("audit", "release", name[:16], "--reason", "over").exit_code == 0
     assert qflow("audit", "holds").stdout == ""
-    (erased,) = lines(qflow("audit", "erase", older, "--reason", "asked", "--json"))
+    (erased,) = lines(qflow("audit", "erase", older, "--reason", "asked", "--yes", "--json"))
     assert erased == {"execution": older, "erased": True, "durable": True}
     assert "erased" in qflow("show", older).stdout
     assert json.loads(qflow("show", older, "--json").stdout)["payloads"] == "erased"
@@ -93,10 +93,10 @@ def test_rules_say_what_they_would_do_and_do_it(qflow: Run, home: Path, ids: lis
     assert SECRET in qflow("show", ids[1]).stdout
     told = qflow(*command, "--dry-run")
     assert "would erase the payloads of 1 execution" in told.stderr
-    assert lines(qflow(*command, "--json")) == dry
+    assert lines(qflow(*command, "--yes", "--json")) == dry
     assert "erased" in qflow("show", ids[1]).stdout
     assert SECRET in qflow("show", ids[0]).stdout
-    (nothing,) = lines(qflow("audit", "retain", "--json"))
+    (nothing,) = lines(qflow("audit", "retain", "--yes", "--json"))
     assert nothing == {"what": "summary", "done": 0, "whole": 2}
 
 
@@ -116,9 +116,9 @@ def test_rules_say_what_they_would_do_and_do_it(qflow: Run, home: Path, ids: lis
         (("hold", "--execution", "", "--reason", "x"), 2, "the execution is empty"),
         (("hold", "--flow", "x", "--reason", "\udcff"), 2, "the reason is no UTF-8"),
         (("hold", "--flow", "\udcff", "--reason", "x"), 2, "the flow is no UTF-8"),
-        (("erase", "0", "--reason", ""), 2, "the reason is empty"),
-        (("erase", "0", "--reason", "\udcff"), 2, "the reason is no UTF-8"),
-        (("erase", "0000", "--reason", "x"), 3, "no execution"),
+        (("erase", "0", "--yes", "--reason", ""), 2, "the reason is empty"),
+        (("erase", "0", "--yes", "--reason", "\udcff"), 2, "the reason is no UTF-8"),
+        (("erase", "0000", "--yes", "--reason", "x"), 3, "no execution"),
         (("retain", "--flow", "x"), 2, "how long?"),
         (("retain", "--status", "over", "--payloads-days", "1"), 2, "completed, faulted, aborted"),
         (("retain", "--status", "", "--payloads-days", "1"), 2, "--status: '' is none"),
@@ -167,13 +167,28 @@ def test_a_person_is_asked_before_anything_goes(
     assert qflow("audit", "erase", ids[1], "--reason", "again", "--yes").exit_code == 0
 
 
+def test_nothing_goes_when_nobody_can_say_yes(qflow: Run, ids: list[str]) -> None:
+    for command in (
+        ("audit", "erase", ids[0], "--reason", "x"),
+        ("audit", "retain", "--payloads-days", "0"),
+        ("keys", "rotate", "--forget"),
+    ):
+        for options, typed in (((), "y\n"), ((), ""), (("--json",), None)):
+            refused = qflow(*command, *options, input=typed)
+            assert (refused.exit_code, refused.stdout) == (2, ""), command
+            assert "--yes" in refused.stderr
+    assert SECRET in qflow("show", ids[0]).stdout
+    assert SECRET in qflow("show", ids[1]).stdout
+    assert json.loads(qflow("keys", "show", "--json").stdout)["epoch"] == 0
+
+
 def test_what_was_erased_already_is_said_with_when_and_by_whom(qflow: Run, ids: list[str]) -> None:
-    assert qflow("audit", "erase", ids[0], "--reason", "first").exit_code == 0
-    again = qflow("audit", "erase", ids[0], "--reason", "second")
+    assert qflow("audit", "erase", ids[0], "--reason", "first", "--yes").exit_code == 0
+    again = qflow("audit", "erase", ids[0], "--reason", "second", "--yes")
     assert again.exit_code == 0
     assert f"{ids[0]} was erased already, 20" in again.stdout
     assert again.stdout.endswith(": first\n")
     assert "nothing was put on record" in again.stderr
-    (told,) = lines(qflow("audit", "erase", ids[0], "--reason", "third", "--json"))
+    (told,) = lines(qflow("audit", "erase", ids[0], "--reason", "third", "--yes", "--json"))
     assert (told["execution"], told["erased"]) == (ids[0], True)
     assert told["already"].endswith(": first")

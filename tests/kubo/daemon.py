@@ -84,6 +84,8 @@ class Daemon:
         """SIGSTOP: it takes connections and says nothing."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        # Until every thread has stopped, one of them may still answer.
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
         assert self._process is not None

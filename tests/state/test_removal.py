@@ -152,3 +152,33 @@ def test_what_nothing_names_is_reported_and_collected(home: Home, execution: Exe
     assert home.states.garbage().blocks == 0
     assert home.states.verify().findings == []
     assert home.states.check(saved[1].cid) == saved[1]
+
+
+@pytest.mark.holds("S12")
+def test_what_a_damaged_segment_held_is_reported_and_collected(
+    home: Home, execution: Execution
+) -> None:
+    (saved,) = filled(home, execution, 1)
+    segment = home.states.version(saved.cid).history
+    spoil = (
+        "UPDATE block_data SET data = zeroblob(length(data))"
+        " WHERE place = (SELECT place FROM block WHERE cid = ?)"
+    )
+    home.database.write(lambda db: db.execute(spoil, (segment,)).rowcount)
+    home.states.delete(chain=execution.chain)
+    assert count(home, "pin") == 0
+    assert count(home, "block") > 0
+    found = home.states.garbage()
+    assert found.blocks == count(home, "block")
+    assert home.states.collect() == found
+    assert count(home, "block") == count(home, "block_data") == 0
+    assert home.states.garbage().blocks == 0
+
+
+def test_pruning_spares_what_somebody_waits_for(home: Home, execution: Execution) -> None:
+    saved = filled(home, execution, 4)
+    removed = home.states.prune_many([execution.chain], 1, spare={saved[1].cid})
+    assert removed.versions == 2
+    assert home.states.history(execution.chain) == [saved[3], saved[1]]
+    assert home.states.prune_many([execution.chain], 1).versions == 1
+    assert home.states.history(execution.chain) == [saved[3]]

@@ -92,7 +92,8 @@ def test_a_commit_is_one_sync_and_is_answered_after_it(tmp_path: Path, strace: s
     script = (
         "import os, sys; from functools import partial; from qflow.storage import *\n"
         "from tests.storage.writer import *\n"
-        "from qflow.storage import _file; _file.WAL_FIRST_BYTES = 0\n"
+        "from qflow.storage import _file\n"
+        "_file.WAL_FIRST_BYTES, _file.WAL_STEP_BYTES = 0, _file.WAL_BYTES\n"
         "store = SqliteBlocks(Database(sys.argv[1]))\n"
         "def done(result, error):\n"
         "    os.write(1, b'answer')\n"
@@ -101,6 +102,9 @@ def test_a_commit_is_one_sync_and_is_answered_after_it(tmp_path: Path, strace: s
         "for number in range(12):\n"
         "    store.database.submit(partial(keep, store, number=number), done)\n"
         "    answered.acquire()\n"
+        # Else it is made longer whenever the writer finds nobody waiting.
+        "    while not number and os.stat(sys.argv[1] + '-wal').st_size < _file.WAL_BYTES:\n"
+        "        pass\n"
     )
     trace = tmp_path / "trace"
     options = ["-f", "-o", str(trace), "-e", "trace=fdatasync,fsync,write"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import anyio
 import msgspec
@@ -177,28 +178,33 @@ async def test_whatever_it_does_each_call_ends_with_an_error_that_names_it(name:
         assert "elsewhere" not in server.calls, "a redirect was followed"
 
 
+async def ends(call: Call, url: str, *, match: str) -> None:
+    """By itself, with an error that says so. Each call has connections of its own."""
+    async with Kubo(url, timeout_s=TIMEOUT_S) as store:
+        with anyio.fail_after(WHOLE_S), pytest.raises(UnavailableError, match=match):
+            await call(store)
+
+
 async def test_nobody_and_a_port_that_does_not_answer() -> None:
     for server in (bad.nobody(), bad.deaf()):
         with server as url:
-            async with Kubo(url, timeout_s=TIMEOUT_S) as store:
+            async with anyio.create_task_group() as tasks:
                 for call in CALLS.values():
-                    with anyio.fail_after(WHOLE_S), pytest.raises(UnavailableError, match=url):
-                        await call(store)
+                    tasks.start_soon(partial(ends, call, url, match=url))
 
 
 async def test_a_paused_kubo_costs_bounded_time_and_goes_on_afterwards(kubo: Daemon) -> None:
     async with Kubo(kubo.url, timeout_s=TIMEOUT_S) as store:
         await store.put_many([LEAF])
-        kubo.pause()
-        try:
+    kubo.pause()
+    try:
+        async with anyio.create_task_group() as tasks:
             for name, call in CALLS.items():
                 # What it was told meanwhile it may do when it wakes.
                 if name not in ("delete", "remove"):
-                    no_answer = pytest.raises(UnavailableError, match="no answer")
-                    with anyio.fail_after(WHOLE_S), no_answer:
-                        await call(store)
-        finally:
-            kubo.resume()
+                    tasks.start_soon(partial(ends, call, kubo.url, match="no answer"))
+    finally:
+        kubo.resume()
     async with Kubo(kubo.url) as store:
         assert await store.get(CID) == LEAF[1]
 

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from qflow.clock import random_bytes
-from qflow.errors import ConfigError, PoisonedError, UnavailableError
+from qflow.errors import ConfigError, PoisonedError
 from qflow.storage import _catch_up
 from qflow.storage._catch_up import DOUBT_MS, STUCK_S_MAX, CatchUp
 from qflow.storage._endpoint import BACKOFF_S_MAX, Endpoint
@@ -464,23 +464,6 @@ async def test_what_is_wanted_otherwise_while_it_is_being_done_is_owed_still(
         assert (status.pins, status.releases) == (0, 1)
         await here.outbox.catch_up()
         assert here.owed == [0]
-
-
-async def test_a_quorum_waits_for_as_many_as_it_needs(
-    tmp_path: Path, kubos: tuple[Daemon, Daemon]
-) -> None:
-    first, second = kubos
-    with home(tmp_path, first.url, second.url) as here:
-        second.stop()
-        here.keep(ONE, parts=[LEAF])
-        await here.outbox.settle([ONE[0]], 0)
-        await here.outbox.settle([ONE[0]], 1)
-        assert first.pins().keys() == {text(ONE)}
-        with pytest.raises(UnavailableError, match="1 of 2"):
-            await here.outbox.settle([ONE[0]], 2)
-        second.start()
-        await here.outbox.settle([ONE[0]], 2)
-    assert second.pins().keys() == {text(ONE)}
 
 
 def test_an_endpoint_that_is_named_twice_is_refused(tmp_path: Path) -> None:

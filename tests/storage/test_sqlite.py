@@ -216,9 +216,47 @@ def test_what_a_lost_block_held_stays_until_it_is_counted_anew(store: SqliteBloc
     with pytest.raises(VerificationError):
         store.load([root[0]])
     store.database.write(lambda db: store.unpin_block(db, root[0]))
-    assert garbage(store) == set()
+    with pytest.raises(ValueError, match="pin"):
+        store.database.write(lambda db: store.delete_blocks(db, [LEAVES[0][0]]))
+    assert garbage(store) == dict(LEAVES).keys()
     assert store.database.write(store.recount) == len(LEAVES)
     assert garbage(store) == dict(LEAVES).keys()
+
+
+@pytest.mark.holds("S12")
+@pytest.mark.parametrize("noticed", [True, False])
+def test_what_a_lost_block_held_is_collected(store: SqliteBlocks, noticed: bool) -> None:
+    lost, kept = node(*LEAVES), node(LEAVES[0])
+    put(store, *LEAVES, lost, pin=lost)
+    put(store, kept, pin=kept)
+    damage(store, lost[0])
+    if noticed:
+        with pytest.raises(VerificationError):
+            store.load([lost[0]])
+    store.database.write(lambda db: store.unpin_block(db, lost[0]))
+    loose = garbage(store)
+    assert loose == {*dict(LEAVES[1:]), *(() if noticed else [lost[0]])}
+    assert store.collect()[0] == len(loose)
+    assert garbage(store) == set()
+    assert store.load([kept[0], LEAVES[0][0]]) == [kept[1], LEAVES[0][1]]
+    assert store.database.write(store.recount) == 0
+
+
+def test_nothing_that_a_damaged_pin_may_hold_is_collected(store: SqliteBlocks) -> None:
+    lost, hurt = node(LEAVES[0]), node(LEAVES[1])
+    put(store, *LEAVES[:2], lost, pin=lost)
+    put(store, hurt, pin=hurt)
+    for cid in (lost[0], hurt[0]):
+        damage(store, cid)
+        with pytest.raises(VerificationError):
+            store.load([cid])
+    store.database.write(lambda db: store.unpin_block(db, lost[0]))
+    assert garbage(store) == set()
+    assert store.collect() == (0, 0)
+    put(store, hurt)
+    assert garbage(store) == {LEAVES[0][0]}
+    assert store.collect()[0] == 1
+    assert store.load([LEAVES[1][0]]) == [LEAVES[1][1]]
 
 
 @pytest.mark.holds("S11")

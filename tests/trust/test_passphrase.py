@@ -6,6 +6,7 @@ import errno
 import os
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from qflow.trust import (
 )
 from qflow.trust._passphrase import Cost, seal_under
 from tests.core.vectors import load_vectors
+from tests.trust.crashes import Crash, KilledError
 from tests.trust.rings import outcome, refuse
 
 CHEAP = Cost(passes=1, memory_bytes=1 << 20)
@@ -45,6 +47,11 @@ def protected(home: Path) -> NodeKey:
     return key
 
 
+def spares(home: Path) -> list[Path]:
+    """Files that were to become `node.key`."""
+    return [path for path in home.iterdir() if path.name.startswith(".node.key.")]
+
+
 def write_secret(path: Path, content: bytes, mode: int = 0o600) -> Path:
     path.touch(mode=mode)
     path.chmod(mode)
@@ -59,6 +66,27 @@ def test_golden_bytes(tmp_path: Path) -> None:
     assert seed.hex() == VECTORS["seed"]
     key = load_or_create_key(tmp_path, passphrase=case["passphrase"].encode)
     assert (key.did, key.seed) == (VECTORS["did"], seed)
+
+
+@pytest.mark.parametrize("way", ["before", "after"])
+def test_no_plain_seed_stays_where_the_making_of_one_was_cut_short(
+    tmp_path: Path, way: str
+) -> None:
+    at = left = 0
+    dead = True
+    while dead:
+        at += 1
+        home = tmp_path / str(at)
+        with pytest.MonkeyPatch.context() as patch:
+            crash = Crash(patch, at, way)
+            with suppress(KilledError):
+                load_or_create_key(home)
+        dead = crash.dead
+        left += bool(spares(home))
+        key = protected(home)
+        assert not spares(home), at
+        assert load_or_create_key(home, passphrase=lambda: SECRET) == key
+    assert left >= 2
 
 
 def test_a_protected_key_is_the_same_key(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABCMeta, abstractmethod
 from collections.abc import AsyncGenerator
 from typing import Any, ClassVar
 
@@ -10,24 +11,29 @@ import msgspec
 from qflow.api._ports import NodeLike
 
 
-class Call(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Parameters of a call. It answers with a result, or with items one by one."""
+class _Meta(msgspec.StructMeta, ABCMeta):
+    """Of structs that leave a method to their subclasses."""
+
+
+class Method(msgspec.Struct, metaclass=_Meta, forbid_unknown_fields=True):
+    """Parameters of a method that a client names."""
 
     method: ClassVar[str]
     lasting: ClassVar[bool] = False
     """Whether it only waits: it ends with its connection, while others are carried out."""
 
+
+class Call(Method):
+    """It is answered with a result."""
+
+    @abstractmethod
     async def answer(self, node: NodeLike, actor: str) -> Any:
         """The result; what it changed is durable."""
-        raise NotImplementedError
 
 
-class Stream(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Parameters of a call that answers with items."""
+class Stream(Method):
+    """It is answered with items one by one."""
 
-    method: ClassVar[str]
-    lasting: ClassVar[bool] = False
-
+    @abstractmethod
     def items(self, node: NodeLike, actor: str) -> AsyncGenerator[Any, None]:
-        """The items in order."""
-        raise NotImplementedError
+        """The items in order. Whoever asks closes it."""

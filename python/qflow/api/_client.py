@@ -12,7 +12,7 @@ import anyio
 import msgspec
 
 from qflow.api import _methods
-from qflow.api._call import Call, Stream
+from qflow.api._call import Call, Method, Stream
 from qflow.api._keys import KeyClient
 from qflow.api._methods import PROTOCOL
 from qflow.api._socket import connect, socket_path
@@ -209,7 +209,7 @@ class Client:
         async with aclosing(self._items(call)) as items:
             return [item async for item in items]
 
-    async def _call(self, call: Call) -> Any:
+    async def _call(self, call: Call | _methods.Stop) -> Any:
         lines = await self._ask(call)
         try:
             return (await self._reply(lines))["result"]
@@ -224,7 +224,7 @@ class Client:
         finally:
             await anyio.aclose_forcefully(lines)
 
-    async def _ask(self, call: Call | Stream) -> Lines:
+    async def _ask(self, call: Method) -> Lines:
         lines = Lines(await anyio.to_thread.run_sync(connect, self._path))
         try:
             await lines.send({"id": 1, "method": call.method, "params": call})

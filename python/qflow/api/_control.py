@@ -136,10 +136,10 @@ class Control:
             call = msgspec.convert(request.params, kind)
         except msgspec.ValidationError as error:
             raise QflowError(f"{request.method}: {error}") from None
+        if isinstance(call, Stop):
+            self.stop_requested.set()
+            return None
         if isinstance(call, Call):
-            if isinstance(call, Stop):
-                self.stop_requested.set()
-                return None
             return await call.answer(self._node, actor)
         async with aclosing(call.items(self._node, actor)) as items:
             async for item in items:

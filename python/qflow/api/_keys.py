@@ -65,7 +65,7 @@ class KeyKeeper(Protocol):
 
 
 class RotateKeys(Call):
-    method = "keys_rotate"
+    method = "rotate-keys"
     forget: bool
 
     async def answer(self, node: NodeLike, actor: str) -> Rotation:
@@ -73,7 +73,7 @@ class RotateKeys(Call):
 
 
 class ImportKeys(Call):
-    method = "keys_import"
+    method = "import-keys"
     content: bytes
 
     async def answer(self, node: NodeLike, actor: str) -> Imported:
@@ -84,7 +84,7 @@ class ImportKeys(Call):
 
 
 class NoteExport(Call):
-    method = "keys_export"
+    method = "note-export"
     protected: bool
 
     async def answer(self, node: NodeLike, actor: str) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from typing import Any, Final
 
 from qflow.api import _keys, _state_methods  # noqa: F401 - they declare calls
-from qflow.api._call import Call, Stream
+from qflow.api._call import Call, Method, Stream
 from qflow.api._follow import follow
 from qflow.api._ports import NodeLike
 from qflow.api._source import FlowSource
@@ -142,7 +141,7 @@ class Erase(Call):
         return await node.care.erase(self.execution, reason=self.reason, actor=actor)
 
 
-class Stop(Call):
+class Stop(Method):
     """Answered by the socket itself, which tells whoever serves the node."""
 
     method = "stop"
@@ -183,11 +182,8 @@ class Follow(Stream):
     after: int = -1
     payloads: bool = False
 
-    async def items(self, node: NodeLike, actor: str) -> AsyncGenerator[dict[str, Any], None]:
-        records = follow(node, self.execution, after=self.after, payloads=self.payloads)
-        async with aclosing(records):
-            async for record in records:
-                yield record
+    def items(self, node: NodeLike, actor: str) -> AsyncGenerator[dict[str, Any], None]:
+        return follow(node, self.execution, after=self.after, payloads=self.payloads)
 
 
 class Schedules(Stream):
@@ -213,11 +209,8 @@ class Retain(Stream):
     rules: tuple[RetentionRule, ...] | None = None
     dry_run: bool = True
 
-    async def items(self, node: NodeLike, actor: str) -> AsyncGenerator[Any, None]:
-        steps = node.care.retain(self.rules, actor=actor, dry_run=self.dry_run)
-        async with aclosing(steps):
-            async for step in steps:
-                yield step
+    def items(self, node: NodeLike, actor: str) -> AsyncGenerator[Any, None]:
+        return node.care.retain(self.rules, actor=actor, dry_run=self.dry_run)
 
 
 class Comply(Stream):
@@ -230,16 +223,14 @@ class Comply(Stream):
     since: int | None = None
     until: int | None = None
 
-    async def items(self, node: NodeLike, actor: str) -> AsyncGenerator[Any, None]:
+    def items(self, node: NodeLike, actor: str) -> AsyncGenerator[Any, None]:
         # Imported with the first report: a node that makes none needs nothing of it.
         from qflow.audit.compliance import Scope, load_rules, parse_rules
 
         given = self.rules
         rules = load_rules() if given is None else parse_rules(given.encode(), self.source)
         scope = Scope(flow=self.flow, since=self.since, until=self.until)
-        async with aclosing(node.compliance.comply(rules, scope, actor=actor)) as parts:
-            async for part in parts:
-                yield part
+        return node.compliance.comply(rules, scope, actor=actor)
 
 
 class Reports(Stream):
@@ -254,10 +245,8 @@ class ReportParts(Stream):
     method = "report"
     report: str
 
-    async def items(self, node: NodeLike, actor: str) -> AsyncGenerator[Any, None]:
-        async with aclosing(node.compliance.report(self.report)) as parts:
-            async for part in parts:
-                yield part
+    def items(self, node: NodeLike, actor: str) -> AsyncGenerator[Any, None]:
+        return node.compliance.report(self.report)
 
 
 class Events(Stream):
@@ -276,9 +265,10 @@ class Events(Stream):
                 yield event.to_mapping()
 
 
-def _by_method() -> dict[str, type[Call | Stream]]:
-    found: dict[str, type[Call | Stream]] = {call.method: call for call in Call.__subclasses__()}
-    return found | {stream.method: stream for stream in Stream.__subclasses__()}
+def _by_method() -> dict[str, type[Call | Stream | Stop]]:
+    kinds: list[type[Call | Stream | Stop]] = [Stop]
+    kinds += [*Call.__subclasses__(), *Stream.__subclasses__()]
+    return {kind.method: kind for kind in kinds}
 
 
 METHODS: Final = _by_method()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from typing import Any
 
 from qflow.api._call import Call, Stream
@@ -31,11 +30,9 @@ class Checkpoints(Stream):
     until: int | None = None
     limit: int | None = None
 
-    async def items(self, node: NodeLike, actor: str) -> AsyncGenerator[Any, None]:
+    def items(self, node: NodeLike, actor: str) -> AsyncGenerator[Any, None]:
         asked = {name: getattr(self, name) for name in self.__struct_fields__}
-        async with aclosing(node.states.list(**asked)) as items:
-            async for item in items:
-                yield item
+        return node.states.list(**asked)
 
 
 class ShowCheckpoint(Call):
@@ -97,21 +94,16 @@ class States(Stream):
     flow: str | None = None
     limit: int | None = None
 
-    async def items(self, node: NodeLike, actor: str) -> AsyncGenerator[Any, None]:
-        found = node.states.stored(execution=self.execution, flow=self.flow, limit=self.limit)
-        async with aclosing(found):
-            async for item in found:
-                yield item
+    def items(self, node: NodeLike, actor: str) -> AsyncGenerator[Any, None]:
+        return node.states.stored(execution=self.execution, flow=self.flow, limit=self.limit)
 
 
 class VerifyStates(Stream):
     method = "verify-states"
     executions: tuple[str, ...] = ()
 
-    async def items(self, node: NodeLike, actor: str) -> AsyncGenerator[Any, None]:
-        async with aclosing(node.states.verify(self.executions)) as steps:
-            async for step in steps:
-                yield step
+    def items(self, node: NodeLike, actor: str) -> AsyncGenerator[Any, None]:
+        return node.states.verify(self.executions)
 
 
 class DeleteState(Call):
@@ -131,13 +123,10 @@ class ExportStates(Stream):
     with_key: bool = True
     replace: bool = False
 
-    async def items(self, node: NodeLike, actor: str) -> AsyncGenerator[Any, None]:
-        steps = node.states.export(
+    def items(self, node: NodeLike, actor: str) -> AsyncGenerator[Any, None]:
+        return node.states.export(
             self.executions, self.path, with_key=self.with_key, replace=self.replace
         )
-        async with aclosing(steps):
-            async for step in steps:
-                yield step
 
 
 class ImportStates(Stream):
@@ -146,29 +135,23 @@ class ImportStates(Stream):
     method = "import-states"
     path: str
 
-    async def items(self, node: NodeLike, actor: str) -> AsyncGenerator[Any, None]:
-        async with aclosing(node.states.import_(self.path)) as steps:
-            async for step in steps:
-                yield step
+    def items(self, node: NodeLike, actor: str) -> AsyncGenerator[Any, None]:
+        return node.states.import_(self.path)
 
 
 class RecoverStates(Stream):
     method = "recover-states"
     executions: tuple[str, ...] = ()
 
-    async def items(self, node: NodeLike, actor: str) -> AsyncGenerator[Any, None]:
-        async with aclosing(node.states.recover(self.executions)) as steps:
-            async for step in steps:
-                yield step
+    def items(self, node: NodeLike, actor: str) -> AsyncGenerator[Any, None]:
+        return node.states.recover(self.executions)
 
 
 class SyncStates(Stream):
     method = "sync-states"
 
-    async def items(self, node: NodeLike, actor: str) -> AsyncGenerator[Any, None]:
-        async with aclosing(node.states.sync()) as steps:
-            async for step in steps:
-                yield step
+    def items(self, node: NodeLike, actor: str) -> AsyncGenerator[Any, None]:
+        return node.states.sync()
 
 
 class StateGarbage(Call):

@@ -95,7 +95,8 @@ def audit_erase(
 ) -> int | None:
     """Erase what an execution took and gave, for good: the key of its payloads is destroyed.
 
-    Its records stay and verify. Refused while it runs or is under a legal hold.
+    Its records stay and verify. Refused while it runs or is under a legal hold. Asks first; where
+    nobody can be asked it needs --yes.
     """
     from qflow.cli import _retain
 
@@ -123,7 +124,8 @@ def audit_retain(
 ) -> int | None:
     """Apply the retention rules of the settings, or the one that the options name.
 
-    On a terminal it says how much is due and asks before it does anything.
+    It says how much is due and asks before it does anything; where nobody can be asked it needs
+    --yes.
     """
     from qflow.cli import _retain
 

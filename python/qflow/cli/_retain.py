@@ -130,7 +130,8 @@ def retain(
     session: Session, *, rules: Sequence[RetentionRule] | None, dry_run: bool, yes: bool
 ) -> int:
     """Apply retention rules, or say what they would do."""
-    if not dry_run and not yes and is_asked(session):
+    if not dry_run and not yes:
+        check_asked(session)
         would = _run(session, rules, dry_run=True, shown=False)
         if not would:
             session.out.note("nothing is due")
@@ -190,12 +191,6 @@ def is_asked(session: Session) -> bool:
     return not session.out.json and sys.stdin.isatty() and session.out.notes.is_terminal
 
 
-def confirmed_or_refused(session: Session, question: str) -> bool:
-    """As `confirmed`; with nobody there to say yes, refused."""
-    check_asked(session)
-    return confirmed(session, question)
-
-
 def check_asked(session: Session) -> None:
     """Refuse what is to be confirmed when nobody is there."""
     if not is_asked(session):
@@ -203,8 +198,8 @@ def check_asked(session: Session) -> None:
 
 
 def confirmed(session: Session, question: str) -> bool:
-    if not is_asked(session):
-        return True
+    """What somebody who is there answers; refused when nobody is."""
+    check_asked(session)
     import typer
 
     return typer.confirm(question, err=True)

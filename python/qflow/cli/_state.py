@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from qflow.cli._checkpoint import SHORT, ask
 from qflow.cli._exit import FAILED, NOT_FOUND, OK, Refusal
 from qflow.cli._output import day, moment, plural, size
-from qflow.cli._retain import check_texts, confirmed_or_refused
+from qflow.cli._retain import check_texts, confirmed
 from qflow.cli._state_files import finish
 from qflow.clock import SystemClock
 
@@ -151,7 +151,7 @@ def verify(session: Session, executions: list[str]) -> int | None:
 def delete(session: Session, execution: str, *, yes: bool) -> int | None:
     """Delete every checkpoint of an execution."""
     check_texts(execution=execution)
-    if not yes and not confirmed_or_refused(session, f"delete every checkpoint of {execution}?"):
+    if not yes and not confirmed(session, f"delete every checkpoint of {execution}?"):
         return OK
     done = ask(session, lambda states: states.delete(execution), changing=True)
     if session.out.json:

@@ -24,11 +24,11 @@ _NO_SETTINGS: Final = frozenset(
 )
 """Names of the environment that are no settings: the file's place, and what the tools use."""
 _NO_SETTINGS_BEGIN: Final = ("QFLOW_SECRET_", "QFLOW_TEST_")
-_PATHS: Final = frozenset(
-    {("home",), ("witness", "policy"), ("witness", "logs_file"), ("keys", "passphrase_file")}
-)
-_LISTS: Final = frozenset({("witness", "logs"), ("storage", "kubo")})
-"""Texts, in the environment separated by blanks."""
+_PATH: Final = (Path, Path | None)
+_PATHS: Final = tuple[Path, ...]
+"""In the environment separated as those of programs are."""
+_TEXTS: Final = tuple[str, ...]
+"""In the environment separated by blanks."""
 
 
 def merge(values: Mapping[str, Any], known: Known) -> tuple[dict[Key, Any], dict[Key, str]]:
@@ -96,9 +96,10 @@ class _Layer:
         found: Any = self._values
         for part in key:
             found = found[part]
-        if key == ("functions",) and isinstance(found, str):
+        kind = self._known[key]
+        if kind == _PATHS and isinstance(found, str):
             return [part for part in found.split(os.pathsep) if part]
-        if key in _LISTS and isinstance(found, str):
+        if kind == _TEXTS and isinstance(found, str):
             return found.split()
         return found
 
@@ -159,11 +160,11 @@ class _File(_Layer):
 
     def value(self, key: Key) -> Any:
         """Paths of a file are relative to the file, wherever the program is started."""
-        value = super().value(key)
+        value, kind = super().value(key), self._known[key]
         folder = self._path.parent
-        if key in _PATHS and isinstance(value, str):
+        if kind in _PATH and isinstance(value, str):
             return folder / Path(value).expanduser()
-        if key == ("functions",) and isinstance(value, list):
+        if kind == _PATHS and isinstance(value, list):
             return [folder / item if isinstance(item, str) else item for item in value]
         return value
 

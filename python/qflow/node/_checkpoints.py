@@ -7,7 +7,7 @@ when its version is durable, or why there is none.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
@@ -41,6 +41,8 @@ DRAFTS_MAX: Final = 3
 GROUP_MAX: Final = 64
 """Committed together."""
 GROUP_BYTES_MAX: Final = 16 << 20
+HISTORY_BYTES_MAX: Final = 16 << 20
+"""Of records and payloads that are committed together; one execution alone may have more."""
 DOCUMENTS_MAX: Final = 64
 """Flows whose documents are kept ready."""
 _AGAIN_MS: Final = 1000
@@ -80,6 +82,8 @@ class Checkpoints:
         self._kept = self._left_out = self._committing = 0
         self._changed = anyio.Event()
         self._stopping = False
+        self._confirming: set[bytes] = set()
+        """Versions that other stores are to have first: not pruned before."""
         self._documents: dict[str, bytes] = {}
         self._tasks = anyio.create_task_group()
 
@@ -148,7 +152,7 @@ class Checkpoints:
                 self._settle(item, result)
         self._committing = 0
         if kept:
-            await anyio.to_thread.run_sync(self._prune, kept)
+            await anyio.to_thread.run_sync(self._prune, kept, frozenset(self._confirming))
         if again:
             self._waiting = {**{id(item): item for item in again}, **self._waiting}
             _log.warning("checkpoints wait: other processes keep the store of states busy")
@@ -157,6 +161,7 @@ class Checkpoints:
     def _settle(self, item: _Waiting, result: Saved | Exception) -> None:
         self._kept += isinstance(result, Saved)
         if isinstance(result, Saved) and item.checkpoint.is_urgent and self._confirm is not None:
+            self._confirming.add(result.cid)
             self._tasks.start_soon(self._confirmed, item, result)
         else:
             _tell(item, result)
@@ -170,6 +175,8 @@ class Checkpoints:
                 done(str(_core.Cid(saved.cid)), error)
         else:
             _tell(item, saved)
+        finally:
+            self._confirming.discard(saved.cid)
 
     def _group(self) -> list[_Waiting]:
         """Take what is committed next: the oldest, one of each execution."""
@@ -196,19 +203,35 @@ class Checkpoints:
         found: list[Saved | Exception | None] = [None] * len(group)
         due = list(range(len(group)))
         for _ in range(DRAFTS_MAX):
-            drafted = [self._drafted(group[at]) for at in due]
-            for at, made in zip(due, self._committed(drafted), strict=True):
-                found[at] = made
-            due = [
-                at
-                for at, draft in zip(due, drafted, strict=True)
-                if isinstance(found[at], StaleError) and self._is_gone(draft)
-            ]
+            gone: list[int] = []
+            for drafts in self._pieces(group, due):
+                made = self._committed(list(drafts.values()))
+                for (at, draft), one in zip(drafts.items(), made, strict=True):
+                    found[at] = one
+                    if isinstance(one, StaleError) and self._is_gone(draft):
+                        gone.append(at)
+            due = gone
             if not due:
                 break
         for at in due:
             found[at] = BusyError("its versions are being deleted again and again")
         return [one for one in found if one is not None]
+
+    def _pieces(
+        self, group: Sequence[Checkpoint], due: Sequence[int]
+    ) -> Iterator[dict[int, Draft | Exception]]:
+        """Drafts by their place in the group, as many as are in memory at a time: where versions
+        were lost, each has the whole history of its execution."""
+        drafts: dict[int, Draft | Exception] = {}
+        size = 0
+        for at in due:
+            drafts[at] = draft = self._drafted(group[at])
+            size += _history_bytes(draft)
+            if size >= HISTORY_BYTES_MAX:
+                yield drafts
+                drafts, size = {}, 0
+        if drafts:
+            yield drafts
 
     def _is_gone(self, draft: Draft | Exception) -> bool:
         """Whether a draft begins behind what the store has of its chain by now."""
@@ -268,9 +291,9 @@ class Checkpoints:
             self._documents[definition] = data
         return data
 
-    def _prune(self, chains: Sequence[bytes]) -> None:
+    def _prune(self, chains: Sequence[bytes], spare: frozenset[bytes]) -> None:
         try:
-            self._states.prune_many(chains, self._keep)
+            self._states.prune_many(chains, self._keep, spare=spare)
         except QflowError as error:
             # They stay until the next time.
             _log.warning("older checkpoints stay", error=str(error))
@@ -279,6 +302,12 @@ class Checkpoints:
 def confirming(config: Config, stored: Stored) -> Confirm | None:
     """What whoever waits for a checkpoint waits for besides; None for a quorum of this home."""
     return stored.elsewhere.outbox.confirm if config.storage.quorum > 1 else None
+
+
+def _history_bytes(draft: Draft | Exception) -> int:
+    if isinstance(draft, Exception):
+        return 0
+    return sum(len(data) + (len(block[1]) if block else 0) for data, block in draft.records)
 
 
 def _tell(item: _Waiting, result: Saved | Exception) -> None:

@@ -18,6 +18,7 @@ from qflow.node._state_views import cid_text, reach
 from qflow.state._version import is_version
 from qflow.storage import read_car, write_car
 from qflow.trust import ENVELOPE_BYTES_MAX, parse_envelope
+from qflow.trust._files import PRIVATE, sync
 
 if TYPE_CHECKING:
     from qflow.node._state_views import Views
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 PUT_BYTES: Final = 8 << 20
 """Of blocks that go to the store in one transaction."""
-_PRIVATE: Final = 0o600
 
 Steps = tuple[int, int]
 """Bytes done and bytes in all."""
@@ -128,7 +128,7 @@ def _whole_file(path: Path, *, replace: bool) -> Iterator[BinaryIO]:
     """A file that is there, durable, when this is left; else what was there before, if any."""
     spare = path.with_name(f".{path.name}.{random_bytes(8).hex()}")
     try:
-        descriptor = os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _PRIVATE)
+        descriptor = os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE)
     except OSError as error:
         raise UnavailableError(f"{path}: {error.strerror}") from error
     try:
@@ -141,7 +141,7 @@ def _whole_file(path: Path, *, replace: bool) -> Iterator[BinaryIO]:
         else:
             # Unlike a rename, a link never replaces what came to be there meanwhile.
             os.link(spare, path)
-        _sync_folder(path.parent)
+        sync(path.parent)
     except FileExistsError as error:
         raise UnavailableError(f"{path} is there already") from error
     except OSError as error:
@@ -151,25 +151,17 @@ def _whole_file(path: Path, *, replace: bool) -> Iterator[BinaryIO]:
             spare.unlink()
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def importing(
     states: States, blocks: SqliteBlocks, views: Views, path: Path, *, adopt: Adopt
 ) -> Generator[Steps, None, Brought]:
     """Take versions and keys out of a CAR file.
 
-    The file is read twice: what is damaged anywhere is found before anything of it is taken
-    (VerificationError). Then keys are taken, blocks stored, and versions verified one by one.
+    The file is read twice: what is damaged, or cannot be read, anywhere is found before anything of
+    it is taken (VerificationError). Then keys are taken, blocks stored, and versions verified one
+    by one.
     """
-    size = path.stat().st_size
     found, pace = _Found(), _Pace()
-    missing = _roots(path)
+    missing, size = _roots(path)
     for at, block in _read(path):
         found.look(block)
         missing.discard(block[0])
@@ -190,18 +182,27 @@ def importing(
     return brought(states, views, found.versions, put, keys=keys, refused=refused)
 
 
-def _roots(path: Path) -> set[bytes]:
-    """What a CAR file says of itself that it has."""
-    with path.open("rb") as file:
-        return set(read_car(file)[0])
+def _roots(path: Path) -> tuple[set[bytes], int]:
+    """What a CAR file says of itself that it has, and how many bytes there are of it."""
+    with _to_read(path) as file:
+        return set(read_car(file)[0]), os.fstat(file.fileno()).st_size
 
 
 def _read(path: Path) -> Iterator[tuple[int, Block]]:
     """The blocks of a CAR file, each with how far it was read."""
-    with path.open("rb") as file:
+    with _to_read(path) as file:
         _, found = read_car(file)
         for block in found:
             yield file.tell(), block
+
+
+@contextmanager
+def _to_read(path: Path) -> Iterator[BinaryIO]:
+    try:
+        with path.open("rb") as file:
+            yield file
+    except OSError as error:
+        raise VerificationError(f"the CAR {path} cannot be read: {error.strerror}") from error
 
 
 class _Pace:

@@ -329,7 +329,8 @@ class StateCare:
 
     async def import_(self, path: str) -> AsyncGenerator[StateStep, None]:
         """Take checkpoints and keys out of a CAR file, each verified; the last step has a
-        `Brought`. Raises VerificationError, and takes nothing, when the file is damaged."""
+        `Brought`. Raises VerificationError, and takes nothing, when the file is damaged or cannot
+        be read."""
         home = self._writable()
         async with self._lock:
             steps = importing(

@@ -50,6 +50,12 @@ class Cache:
                 _, data = self._blocks.popitem(last=False)
                 self.size_bytes -= len(data) + ENTRY_BYTES
 
+    def clear(self) -> None:
+        """Forget all blocks."""
+        with self._lock:
+            self._blocks.clear()
+            self.size_bytes = 0
+
     def drop(self, cids: Iterable[bytes]) -> None:
         """Forget blocks: what was deleted or erased is not to be had from here either."""
         with self._lock:

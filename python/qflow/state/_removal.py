@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Final
 
 from qflow import _core
 from qflow.state import _index
@@ -13,9 +12,6 @@ from qflow.state._ports import Pins
 from qflow.state._saved import Removed, Saved
 from qflow.state._version import Version
 from qflow.storage import SqliteBlocks
-
-COLLECT_BLOCKS: Final = 1000
-"""Blocks that are deleted in one transaction."""
 
 
 def remove(
@@ -66,13 +62,6 @@ def settle_head(
             made = head_of(saved.cid, version.fields())._replace(chosen=chosen)
             _index.put_head(db, made, saved.flow)
             return
-
-
-def collect(db: sqlite3.Connection, store: SqliteBlocks) -> list[tuple[bytes, int]]:
-    """Delete some of the blocks that nothing names; each with its bytes."""
-    found = store.garbage(db, COLLECT_BLOCKS)
-    store.delete_blocks(db, [cid for cid, _ in found])
-    return found
 
 
 def _drop(db: sqlite3.Connection, store: SqliteBlocks, root: bytes) -> list[tuple[bytes, int]]:

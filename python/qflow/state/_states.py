@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from functools import partial
 from itertools import groupby
 from typing import Any, Final
@@ -362,15 +362,23 @@ class States:
         """
         return self.prune_many([chain], keep, labelled=labelled)
 
-    def prune_many(self, chains: Sequence[bytes], keep: int, *, labelled: bool = False) -> Removed:
-        """As `prune` of each, in one transaction; none when there is nothing to delete."""
+    def prune_many(
+        self,
+        chains: Sequence[bytes],
+        keep: int,
+        *,
+        labelled: bool = False,
+        spare: Container[bytes] = (),
+    ) -> Removed:
+        """As `prune` of each, but those to `spare` by CID, in one transaction; none when there is
+        nothing to delete."""
         if keep < 1:
             raise ValueError(f"keep: {keep} is not at least 1")
 
         def doomed(db: sqlite3.Connection) -> Versions:
             lines = (_index.line_of(db, chain) for chain in chains)
             surplus = partial(_removal.surplus, keep=keep, labelled=labelled)
-            return [one for line in lines for one in surplus(line)]
+            return [one for line in lines for one in surplus(line) if one.cid not in spare]
 
         return self._remove(doomed) if self._db.read(doomed) else Removed(0, 0, 0)
 
@@ -441,24 +449,27 @@ class States:
 
     def collect(self) -> Garbage:
         """Delete it; gives what went. Not while an import runs: its blocks are named last."""
-        blocks = size_bytes = 0
-        while True:
-            gone = self._db.write(lambda db: _removal.collect(db, self._blocks))
-            if not gone:
-                return Garbage(blocks, size_bytes)
-            self._cache.drop([cid for cid, _ in gone])
-            blocks, size_bytes = blocks + len(gone), size_bytes + sum(size for _, size in gone)
+        try:
+            return Garbage(*self._blocks.collect())
+        finally:
+            self._cache.clear()
 
     def rebuild(self) -> int:
         """Make the index anew from the version blocks; gives how many there are."""
-        rows = _rebuild.rows_of(self._reader, self._blocks, self._db.read(_rebuild.pinned))
+        rows: dict[bytes, _rebuild.Row | None] = {}
 
-        def job(db: sqlite3.Connection) -> int:
-            new = [cid for cid in _rebuild.pinned(db) if cid not in rows]
-            more = _rebuild.rows_of(self._reader, self._blocks, new)
-            return _rebuild.write(db, [*rows.values(), *more.values()])
+        def job(db: sqlite3.Connection) -> int | None:
+            pinned = _rebuild.pinned(db)
+            if any(cid not in rows for cid in pinned):
+                return None  # pinned meanwhile; a bad block is marked by a write of its own
+            return _rebuild.write(db, [row for cid in pinned if (row := rows[cid]) is not None])
 
-        return self._db.write(job)
+        while True:
+            new = [cid for cid in self._db.read(_rebuild.pinned) if cid not in rows]
+            found = _rebuild.rows_of(self._reader, self._blocks, new)
+            rows |= {cid: found.get(cid) for cid in new}
+            if (count := self._db.write(job)) is not None:
+                return count
 
     def stats(self) -> dict[str, int]:
         """`versions`, `chains`, and of the cache: `cached_blocks`, `cached_bytes`, `hits`,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Final, Protocol
 
+import anyio
+
 from qflow import _core
+from qflow.errors import QflowError
 
 Block = tuple[bytes, bytes]
 """The bytes of a CID, and the bytes that they name."""
@@ -70,6 +73,31 @@ class Blockstore(Protocol):
     def pins(self) -> AsyncIterator[tuple[bytes, str]]:
         """The pinned CIDs, each once, with their names, in any order."""
         ...
+
+
+async def get_each(
+    get: Callable[[bytes], Awaitable[bytes]], cids: Sequence[bytes], at_once: int
+) -> list[bytes]:
+    """`Blockstore.get_many` of what has only `get`; after a failure no further one is begun."""
+    found: dict[bytes, bytes | QflowError] = {}
+    due = list(dict.fromkeys(cids))[::-1]
+
+    async def fetch() -> None:
+        while due:
+            cid = due.pop()
+            try:
+                found[cid] = await get(cid)
+            except QflowError as error:
+                found[cid] = error
+                due.clear()
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(min(at_once, len(due))):
+            tasks.start_soon(fetch)
+    for cid in cids:
+        if isinstance(fault := found.get(cid), QflowError):
+            raise fault
+    return [data for cid in cids if isinstance(data := found[cid], bytes)]
 
 
 def check_size(blocks: Iterable[Block]) -> None:

@@ -63,15 +63,15 @@ class CatchUp:
         self._pinned = self._released = 0
         """Since that was last told."""
 
-    async def attempt(self, subjects: Sequence[bytes] = ()) -> bool:
-        """Tell it all that is due; whether it then owes nothing about `subjects`.
+    async def attempt(self, roots: Sequence[bytes] = ()) -> bool:
+        """Tell it all that is due; whether it then has all of `roots`, which are pinned here.
 
         What went wrong there is noted, and it is asked again later. Raises as the `Database` does
         when this home's own store fails.
         """
         async with self._attempting:
             if self._is_known and not self.endpoint.failures and not await self._owes_something():
-                return await self._is_settled(subjects)
+                return await self._has(roots)
             if await self.endpoint.bad_until_ms():
                 return False
             try:
@@ -85,10 +85,10 @@ class CatchUp:
                 # Perhaps it lacks what it was believed to have: the next CAR leaves out nothing.
                 self._held.clear()
                 await self.endpoint.failed(error)
-                return await self._is_settled(subjects)
+                return await self._has(roots)
             await self.endpoint.answered()
             self._tell_done()
-            return await self._is_settled(subjects)
+            return await self._has(roots)
 
     async def _owes_something(self) -> bool:
         # As a write: so it comes after what woke us, which may still be on its way to the disk.
@@ -97,9 +97,9 @@ class CatchUp:
         )
         return due_ms is not None and due_ms <= self._clock.now_ms()
 
-    async def _is_settled(self, subjects: Sequence[bytes]) -> bool:
+    async def _has(self, roots: Sequence[bytes]) -> bool:
         url = self.endpoint.url
-        return not await self._database.read_async(lambda db: _wanted.owes_any(db, url, subjects))
+        return await self._database.read_async(lambda db: _wanted.has_all(db, url, roots))
 
     async def _tell_all(self) -> None:
         # First: a new envelope has those of before removed.

@@ -16,7 +16,6 @@ import msgspec
 from qflow import _core
 from qflow.errors import (
     BlockNotFoundError,
-    QflowError,
     UnavailableError,
     VerificationError,
 )
@@ -26,6 +25,7 @@ from qflow.storage._blocks import (
     check_blocks,
     check_name,
     fits,
+    get_each,
     text_of,
 )
 from qflow.storage._car import CarParser, write_car
@@ -113,26 +113,7 @@ class Kubo:
 
     async def get_many(self, cids: Sequence[bytes]) -> list[bytes]:
         """See `Blockstore`; GETS_MAX at once."""
-        found: dict[bytes, bytes | Exception] = {}
-        due = list(dict.fromkeys(cids))[::-1]
-
-        async def fetch() -> None:
-            while due:
-                cid = due.pop()
-                try:
-                    found[cid] = await self.get(cid)
-                except QflowError as error:
-                    found[cid] = error
-                    due.clear()
-
-        async with anyio.create_task_group() as tasks:
-            for _ in range(min(GETS_MAX, len(due))):
-                tasks.start_soon(fetch)
-        blocks = [found[cid] for cid in cids if cid in found]
-        for data in blocks:
-            if isinstance(data, Exception):
-                raise data
-        return [data for data in blocks if isinstance(data, bytes)]
+        return await get_each(self.get, cids, GETS_MAX)
 
     async def has(self, cid: bytes) -> bool:
         """See `Blockstore`."""

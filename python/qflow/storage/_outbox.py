@@ -191,11 +191,12 @@ class Outbox:
             raise faults[0]
         return await self._database.read_async(_wanted.statuses)
 
-    async def settle(self, subjects: Sequence[bytes], copies: int) -> None:
-        """Return as soon as `copies` endpoints have done what is wanted about these.
+    async def settle(self, roots: Sequence[bytes], copies: int) -> None:
+        """Return as soon as `copies` endpoints have pinned these, which are pinned here.
 
         Raises UnavailableError when fewer could, also because another process keeps this home's
-        store to itself; the rest goes on being owed. PoisonedError and CorruptError of that store.
+        store to itself, or released one of them meanwhile; the rest goes on being owed.
+        PoisonedError and CorruptError of that store.
         """
         settled = 0
         faults: list[QflowError] = []
@@ -203,7 +204,7 @@ class Outbox:
         async def tell(task: CatchUp) -> None:
             nonlocal settled
             try:
-                if await task.attempt(subjects):
+                if await task.attempt(roots):
                     settled += 1
             except (QflowError, OSError) as error:
                 faults.append(_plain(error))
@@ -218,9 +219,9 @@ class Outbox:
         if settled < copies:
             raise _unsettled(settled, copies, faults)
 
-    async def confirm(self, subjects: Sequence[bytes]) -> None:
+    async def confirm(self, roots: Sequence[bytes]) -> None:
         """As `settle` for the quorum, of which this home is one. At once for a quorum of 1."""
-        await self.settle(subjects, self._quorum - 1)
+        await self.settle(roots, self._quorum - 1)
 
     async def run(self) -> None:
         """Tell endpoints what they are owed as soon as it is wanted, until cancelled.
@@ -308,7 +309,7 @@ def _unsettled(settled: int, copies: int, faults: Sequence[QflowError]) -> Qflow
     why = f" ({faults[0]})" if faults else ""
     return UnavailableError(
         f"{settled} of {copies} other stores have it{why}; it is durable here, and they get it"
-        " when they answer"
+        " when they answer, unless it was released meanwhile"
     )
 
 

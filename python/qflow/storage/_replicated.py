@@ -17,7 +17,7 @@ from qflow.errors import (
     UnavailableError,
     VerificationError,
 )
-from qflow.storage._blocks import Block, text_of
+from qflow.storage._blocks import Block, get_each, text_of
 from qflow.storage._endpoint import Endpoint
 from qflow.storage._outbox import Outbox, check_quorum
 from qflow.storage._sqlite import SqliteBlocks
@@ -78,26 +78,7 @@ class Replicated:
         try:
             return await self._local.get_many(cids)
         except (BlockNotFoundError, VerificationError):
-            found: dict[bytes, bytes | QflowError] = {}
-        due = list(dict.fromkeys(cids))[::-1]
-
-        async def fetch() -> None:
-            while due:
-                cid = due.pop()
-                try:
-                    found[cid] = await self.get(cid)
-                except QflowError as error:
-                    found[cid] = error
-
-        async with anyio.create_task_group() as tasks:
-            for _ in range(FETCHES_MAX):
-                tasks.start_soon(fetch)
-        blocks = []
-        for cid in cids:
-            if isinstance(data := found[cid], QflowError):
-                raise data
-            blocks.append(data)
-        return blocks
+            return await get_each(self.get, cids, FETCHES_MAX)
 
     async def has(self, cid: bytes) -> bool:
         """See `Blockstore`. An endpoint that does not answer has nothing."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
 
@@ -18,6 +19,8 @@ from qflow.errors import UnavailableError
 from qflow.storage._url import checked_url
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     import httpx2
 
 CONNECTIONS_MAX: Final = 8
@@ -39,6 +42,14 @@ Arguments = Iterable[tuple[str, str]]
 Take = Callable[[bytes], Awaitable[None]]
 _OK: Final = 200
 _HEADERS: Final = {"accept-encoding": "identity", "user-agent": "qflow"}
+
+
+@cache
+def _certificates() -> SSLContext:
+    """Whom TLS trusts. Reading it takes 20 ms, which would be the most of a call for one block."""
+    import httpx2
+
+    return httpx2.create_ssl_context(trust_env=False)
 
 
 class RefusedError(UnavailableError):
@@ -70,7 +81,9 @@ class Rpc:
 
         limits = httpx2.Limits(max_connections=CONNECTIONS_MAX, max_keepalive_connections=2)
         self._client = await self._stack.enter_async_context(
-            httpx2.AsyncClient(trust_env=False, limits=limits, headers=_HEADERS)
+            httpx2.AsyncClient(
+                trust_env=False, verify=_certificates(), limits=limits, headers=_HEADERS
+            )
         )
         return self
 

@@ -43,6 +43,8 @@ _TABLES: Final = (
     """CREATE TABLE bad_block (
   number INTEGER PRIMARY KEY, cid BLOB NOT NULL, data BLOB NOT NULL
 ) STRICT""",
+    # Let go while their links could not be read: what they held is still counted.
+    "CREATE TABLE unread_block (cid BLOB PRIMARY KEY) STRICT, WITHOUT ROWID",
 )
 # In a damaged row bytes may read as another type; they are bytes that do not fit, then.
 _LOAD: Final = (
@@ -143,7 +145,7 @@ class SqliteBlocks:
         due = list(dict.fromkeys(roots))[::-1]
         seen = set(due)
         while due:
-            cids = self._database.read(partial(_fill, due=due))
+            cids = self.take_some(due)
             links = []
             for cid, data in zip(cids, self.load(cids), strict=True):
                 yield cid, data
@@ -160,7 +162,7 @@ class SqliteBlocks:
         due = list(dict.fromkeys(cids))[::-1]
         lacking: list[bytes] = []
         while due:
-            part = self._database.read(partial(_fill, due=due))
+            part = self.take_some(due)
             read = partial(self.load_blocks, cids=part)
             found = list(zip(part, self._database.read(read), strict=True))
             here = [(cid, data) for cid, data in found if data is not None]
@@ -169,6 +171,10 @@ class SqliteBlocks:
                 self._put_aside(bad)
             lacking += bad + [cid for cid, data in found if data is None]
         return lacking
+
+    def take_some(self, due: list[bytes]) -> list[bytes]:
+        """Take as many CIDs off the end of a list as have WALK_BYTES together; blocks."""
+        return self._database.read(partial(_fill, due=due))
 
     def ingest(self, blocks: Iterable[Block]) -> int:
         """Store blocks that were hashed already, such as `read_car` gives; how many were new.
@@ -192,6 +198,7 @@ class SqliteBlocks:
         In transactions of BATCH_BYTES, so that others write in between. What others have put
         and not pinned yet goes too: their pin says what is missing, and they put it again.
         """
+        self._database.write(self._settle_counts)
         count = size_bytes = 0
         while True:
             gone, size = self._database.write(self._collect_some)
@@ -260,13 +267,12 @@ class SqliteBlocks:
                 count += 1
         return count
 
-    def garbage(self, db: sqlite3.Connection, limit: int = -1) -> list[tuple[bytes, int]]:
-        """The blocks that no pin reaches, with their bytes, in the order of their CIDs.
-
-        At most `limit`, unless it is negative.
-        """
-        query = "SELECT cid, size FROM block WHERE refs = 0 AND place IS NOT NULL ORDER BY cid"
-        return db.execute(f"{query} LIMIT ?", (limit,)).fetchall()
+    def garbage(self, db: sqlite3.Connection) -> list[tuple[bytes, int]]:
+        """The blocks that no pin reaches, with their bytes, in the order of their CIDs."""
+        query = "SELECT cid, size FROM block WHERE {}place IS NOT NULL ORDER BY cid"
+        if (counts := _counts_due(db)) is None:
+            return db.execute(query.format("refs = 0 AND ")).fetchall()
+        return [row for row in db.execute(query.format("")) if not counts[row[0]]]
 
     def recount(self, db: sqlite3.Connection) -> int:
         """Count anew what is held, from the pins down; for how many blocks it was wrong.
@@ -274,17 +280,11 @@ class SqliteBlocks:
         Reads every block that has links. Raises BlockNotFoundError or VerificationError, and
         changes nothing, while something beneath a pin is missing or damaged.
         """
-        counts = Counter(cid for (cid,) in db.execute("SELECT cid FROM pin"))
-        due = list(counts)
-        while due:
-            new = _held(db, due.pop())
-            due += [cid for cid in new if cid not in counts]
-            counts.update(new)
-        known = dict(db.execute("SELECT cid, refs FROM block"))
-        wrong = [(counts[cid], cid) for cid, refs in known.items() if counts[cid] != refs]
-        db.executemany("UPDATE block SET refs = ? WHERE cid = ?", wrong)
-        db.execute("DELETE FROM block WHERE refs = 0 AND place IS NULL")
-        return len(wrong)
+        return _set_counts(db, _counted(db))
+
+    def _settle_counts(self, db: sqlite3.Connection) -> None:
+        if (counts := _counts_due(db)) is not None:
+            _set_counts(db, counts)
 
     def _put_aside(self, cids: Sequence[bytes]) -> None:
         try:
@@ -337,6 +337,39 @@ def _held(db: sqlite3.Connection, cid: bytes) -> list[bytes]:
     return _links(db, cid)
 
 
+def _counted(db: sqlite3.Connection) -> Counter[bytes]:
+    """What `refs` has to be, from the pins down; of a block that none of them reaches, 0."""
+    counts = Counter(cid for (cid,) in db.execute("SELECT cid FROM pin"))
+    due = list(counts)
+    while due:
+        new = _held(db, due.pop())
+        due += [cid for cid in new if cid not in counts]
+        counts.update(new)
+    return counts
+
+
+def _counts_due(db: sqlite3.Connection) -> Counter[bytes] | None:
+    """As `_counted`, when something was let go whose links could not be read, so that `refs` may
+    be too high; else None. None also while something beneath a pin cannot be read: what that holds
+    is not known, and must not be taken for garbage."""
+    if db.execute("SELECT 1 FROM unread_block LIMIT 1").fetchone() is None:
+        return None
+    try:
+        return _counted(db)
+    except (BadBlockError, BlockNotFoundError) as error:
+        _log.warning("what damaged blocks held stays until the pins are whole", why=str(error))
+        return None
+
+
+def _set_counts(db: sqlite3.Connection, counts: Counter[bytes]) -> int:
+    known = dict(db.execute("SELECT cid, refs FROM block"))
+    wrong = [(counts[cid], cid) for cid, refs in known.items() if counts[cid] != refs]
+    db.executemany("UPDATE block SET refs = ? WHERE cid = ?", wrong)
+    db.execute("DELETE FROM block WHERE refs = 0 AND place IS NULL")
+    db.execute("DELETE FROM unread_block")
+    return len(wrong)
+
+
 def _hold(db: sqlite3.Connection, root: bytes) -> None:
     """Count one more for a block, and for all that this newly holds."""
     due = [root]
@@ -353,8 +386,8 @@ def _hold(db: sqlite3.Connection, root: bytes) -> None:
 def _release(db: sqlite3.Connection, root: bytes) -> None:
     """Count one less for a block, and for all that this held alone.
 
-    What is beneath a block that cannot be read stays held: nothing is lost by it, and
-    `recount` puts it right.
+    What is beneath a block that cannot be read stays held: nothing is lost by it, and the next
+    `collect` counts it anew.
     """
     due = [root]
     while due:
@@ -369,6 +402,7 @@ def _release(db: sqlite3.Connection, root: bytes) -> None:
                 due += _links(db, cid)
             except (BadBlockError, BlockNotFoundError) as error:
                 _log.warning("what it held cannot be released", why=str(error))
+                db.execute("INSERT OR IGNORE INTO unread_block VALUES (?)", (cid,))
 
 
 def _remove(db: sqlite3.Connection, cid: bytes, place: int) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Container, Iterable, Sequence
-from functools import partial
 from itertools import islice
 from typing import Final
 
@@ -13,8 +11,6 @@ from qflow.errors import BlockNotFoundError, QflowError, VerificationError
 from qflow.storage._blocks import Block, is_raw
 from qflow.storage._sqlite import SqliteBlocks
 
-READ_BYTES: Final = 4 << 20
-"""Of blocks that are read at a time; one block more at most."""
 GROUP_MAX: Final = 8
 """Roots with links that are walked together."""
 
@@ -58,14 +54,14 @@ class Walk:
         return told
 
     def take(self, bytes_max: int) -> list[Block]:
-        """The next blocks: of `bytes_max` bytes, and at most READ_BYTES more; hashed; blocks.
+        """The next blocks: of `bytes_max` bytes, and at most WALK_BYTES more; hashed; blocks.
 
         Raises BrokenRootError; then start anew without that root.
         """
         taken: list[Block] = []
         size = 0
         while size < bytes_max and (self._due or self._next_group()):
-            cids = self._blocks.database.read(partial(_fill, due=self._due))
+            cids = self._blocks.take_some(self._due)
             links: dict[bytes, None] = {}
             for cid, data in zip(cids, self._load(cids), strict=True):
                 taken.append((cid, data))
@@ -112,13 +108,3 @@ class Walk:
             except (BlockNotFoundError, VerificationError, ValueError):
                 return root
         return group[0]
-
-
-def _fill(db: sqlite3.Connection, due: list[bytes]) -> list[bytes]:
-    """Take as many CIDs off the end of a list as fit into READ_BYTES together."""
-    taken, size = [], 0
-    while due and size < READ_BYTES:
-        taken.append(due.pop())
-        row = db.execute("SELECT size FROM block WHERE cid = ?", taken[-1:]).fetchone()
-        size += 0 if row is None else row[0]
-    return taken

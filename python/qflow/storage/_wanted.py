@@ -190,11 +190,15 @@ def put_off(db: sqlite3.Connection, url: str, row: Row, due_ms: int, problem: st
     db.execute(query, (due_ms, problem, number_of(db, url), row.subject, row.stamp))
 
 
-def owes_any(db: sqlite3.Connection, url: str, subjects: Iterable[bytes]) -> bool:
-    """Whether the endpoint has anything to do about one of these."""
-    query = "SELECT 1 FROM outbox WHERE endpoint = ? AND subject = ?"
+def has_all(db: sqlite3.Connection, url: str, roots: Iterable[bytes]) -> bool:
+    """Whether the endpoint has pinned all of these. One that is not pinned here any more was, or
+    will be, released there: that nothing is owed about it says no more."""
+    query = (
+        "SELECT 1 FROM pin WHERE cid = ?2 AND NOT EXISTS"
+        " (SELECT 1 FROM outbox WHERE endpoint = ?1 AND subject = ?2)"
+    )
     number = number_of(db, url)
-    return not number or any(db.execute(query, (number, one)).fetchone() for one in subjects)
+    return number > 0 and all(db.execute(query, (number, root)).fetchone() for root in roots)
 
 
 def replace_envelope(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +13,9 @@ from qflow.clock import random_bytes
 
 PRIVATE: Final = 0o600
 _ZEROS: Final = 1 << 20
+_CHANCE_BYTES: Final = 8
+_CHANCE: Final = f"[0-9a-f]{{{2 * _CHANCE_BYTES}}}"
+"""In the name of a file that is being made."""
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -52,9 +56,10 @@ def open_private(path: Path, flags: int) -> int:
 def create_whole(path: Path, content: bytes, mode: int) -> bool:
     """Make a file that was not there, complete and durable; False when it was there.
 
-    It is written beside its place and linked into it: a crash leaves all of it or none.
+    It is written beside its place and linked into it: a crash leaves all of it or none there, and
+    what it leaves beside it goes with the next `clear_leftovers`.
     """
-    spare = path.with_name(f".{path.name}.{random_bytes(8).hex()}")
+    spare = _spare(path, random_bytes(_CHANCE_BYTES).hex())
     descriptor = os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -116,21 +121,32 @@ def replace_whole(path: Path, content: bytes) -> None:
 
 
 def clear_leftovers(path: Path) -> None:
-    """Finish what a replacement that was cut short left to do. Raises OSError."""
+    """Finish what a replacement that was cut short left to do, and destroy what `create_whole` left
+    before this file was there. Raises OSError."""
     new = _spare(path, "new")
     if new.exists():
         destroy(new)
     clear_old(path)
+    if path.exists():
+        begun = re.compile(re.escape(_spare(path, "").name) + _CHANCE)
+        for spare in path.parent.iterdir():
+            if begun.fullmatch(spare.name):
+                with suppress(FileNotFoundError):  # Whoever made it lets it go just now.
+                    _let_go(spare, path)
 
 
 def clear_old(path: Path) -> None:
     """The part of `clear_leftovers` that can be done while the next content is being made."""
     old = _spare(path, "old")
     if old.exists():
-        if path.exists() and old.samefile(path):
-            old.unlink()  # It was cut between the second name and the exchange.
-        else:
-            destroy(old)
+        _let_go(old, path)
+
+
+def _let_go(spare: Path, path: Path) -> None:
+    if path.exists() and spare.samefile(path):
+        spare.unlink()  # It was cut while the file had two names.
+    else:
+        destroy(spare)
 
 
 def destroy(path: Path) -> None:

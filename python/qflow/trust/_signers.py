@@ -30,10 +30,6 @@ class Signers:
         """Whether this node takes what `did` has signed."""
         return did == self.own or did in self._others()
 
-    def dids(self) -> list[str]:
-        """All of them, this node first."""
-        return [self.own, *sorted(set(self._others()) - {self.own})]
-
     def verify(self, did: str, message: bytes, signature: bytes) -> None:
         """Return when a trusted node has signed the message. Raises VerificationError."""
         if not self.is_trusted(did):
