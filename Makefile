@@ -35,6 +35,7 @@ key = $(shell { cat requirements/$(1).txt; $(PYTHON) -VV; echo $(PYTHON); } \
   | sha256sum | cut -c -12)
 DEPS := $(QFLOW_CACHE)/venvs/dev-$(call key,dev)
 BENCH = $(QFLOW_CACHE)/venvs/bench-$(call key,bench)
+CRDT = $(QFLOW_CACHE)/venvs/crdt-$(call key,crdt)
 AUDIT = $(QFLOW_CACHE)/venvs/audit-$(call key,audit)
 site = $(wildcard $(1)/lib/python3.*/site-packages)
 
@@ -46,6 +47,9 @@ export PYO3_PYTHON := $(DEPS)/bin/python
 PY := .venv/bin/python
 PYTEST := $(PY) -m pytest -o cache_dir=$(QFLOW_CACHE)/pytest \
   --benchmark-storage=file://$(QFLOW_CACHE)/benchmarks
+# A file's tests stay in one process; most of them wait for the disk or for others.
+WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
+SIDE_BY_SIDE := $(PYTEST) -n $(WORKERS) --dist loadfile
 LOCKED := .ci/locked
 STEP := .ci/step
 CARGO_LOCKED := $(if $(CI),--locked)
@@ -104,7 +108,7 @@ kubo: build ## the real Kubo (.venv/go/ipfs) that tests start; minutes, once for
 test-python: build go-programs kubo ## the tests of the package; ARGS="-k name" picks some
 	@.ci/need strace strace
 	@.ci/need soffice libreoffice-calc
-	@$(STEP) "pytest" $(PYTEST) $(ARGS)
+	@$(STEP) "pytest" $(SIDE_BY_SIDE) $(ARGS)
 
 .PHONY: demo
 demo: build ## a real flow, killed in the middle, resumed, finished, verified
@@ -141,6 +145,20 @@ bench: build ## speed and memory beside the rivals, in one run
 	@.ci/need '/usr/lib/postgresql/*/bin/initdb' postgresql
 	@$(LOCKED) .ci/venv "$(PYTHON)" requirements/bench.txt "$(BENCH)"
 	@PYTHONPATH="$$(echo $(BENCH)/lib/python3*/site-packages)" $(PY) benches/run.py $(ARGS)
+
+.PHONY: crdt-rivals
+crdt-rivals: build ## Loro, pycrdt and Automerge, in an environment of the cache
+	@$(LOCKED) .ci/venv "$(PYTHON)" requirements/crdt.txt "$(CRDT)"
+
+.PHONY: bench-crdt
+bench-crdt: crdt-rivals ## documents beside Loro, pycrdt and Automerge: speed, sizes, memory
+	@PYTHONPATH="$$(echo $(CRDT)/lib/python3*/site-packages)" $(PY) benches/run.py \
+	  $(or $(ARGS),crdt crdt_memory)
+
+.PHONY: crdt-oracle
+crdt-oracle: crdt-rivals ## N random histories through Qflow and its rivals: the same values (N=200)
+	@QFLOW_RIVALS="$$(echo $(CRDT)/lib/python3*/site-packages)" \
+	  $(PY) -m tests.crdt.rivals --histories $(N)
 
 .PHONY: wheel
 wheel: build ## the distributable wheel, in dist/

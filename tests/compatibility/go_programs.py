@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import select
+import selectors
 import shutil
 import sqlite3
 import subprocess
@@ -109,11 +109,13 @@ def _started(command: list[str | Path]) -> Iterator[subprocess.Popen[bytes]]:
 def _lines_until(process: subprocess.Popen[bytes], word: str) -> str:
     assert process.stdout is not None
     seen = b""
-    while word.encode() not in seen or not seen.endswith(b"\n"):
-        ready, _, _ = select.select([process.stdout], [], [], START_S)
-        data = os.read(process.stdout.fileno(), 65536) if ready else b""
-        assert data, f"it did not start: {seen.decode()}"
-        seen += data
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        while word.encode() not in seen or not seen.endswith(b"\n"):
+            ready = selector.select(START_S)
+            data = os.read(process.stdout.fileno(), 65536) if ready else b""
+            assert data, f"it did not start: {seen.decode()}"
+            seen += data
     return seen.decode()
 
 
