@@ -26,7 +26,7 @@ document: {dsl: '1.0.3', namespace: t, name: f, version: '1.0.0'}
 schedule: {after: P1D}
 do: [{a: {set: {x: 1}}}]
 """
-WAITS = FLOW.replace("set: {x: 1}", "wait: PT1H").replace("name: f", "name: w")
+WAITS = FLOW.replace("set: {x: 1}", "wait: PT3H").replace("name: f", "name: w")
 ENDS = ("created", "paused", "resumed", "aborted")
 
 
