@@ -105,10 +105,11 @@ kubo: build ## the real Kubo (.venv/go/ipfs) that tests start; minutes, once for
 	@$(STEP) "kubo" tests/kubo/build .venv/go
 
 .PHONY: test-python
-test-python: build go-programs kubo ## the tests of the package; ARGS="-k name" picks some
+test-python: build go-programs kubo crdt-rivals ## the tests of the package; ARGS="-k name" picks some
 	@.ci/need strace strace
 	@.ci/need soffice libreoffice-calc
-	@$(STEP) "pytest" $(SIDE_BY_SIDE) $(ARGS)
+	@QFLOW_RIVALS="$$(echo $(CRDT)/lib/python3*/site-packages)" \
+	  $(STEP) "pytest" $(SIDE_BY_SIDE) $(ARGS)
 
 .PHONY: demo
 demo: build ## a real flow, killed in the middle, resumed, finished, verified
@@ -134,6 +135,20 @@ attack-table: build ## every known attack on a log, SEEDS times: who finds it (S
 .PHONY: state-attacks
 state-attacks: build ## every known attack on stored states, SEEDS times (SEEDS=100)
 	@$(PY) -m tests.attacks.stored.table --seeds $(SEEDS) --write
+
+.PHONY: crdt-steps
+crdt-steps: N = 100000
+crdt-steps: build ## documents beside their specification, N steps (N=100000)
+	@$(PY) -m tests.crdt.machine --steps $(N)
+
+.PHONY: crdt-attacks
+crdt-attacks: SEEDS = 20
+crdt-attacks: build ## every known attack on documents, SEEDS times (SEEDS=20)
+	@$(PY) -m tests.crdt.attack_table --seeds $(SEEDS) --write
+
+.PHONY: mutants-crdt
+mutants-crdt: build ## the core of documents with one fault at a time: all must be found
+	@$(PY) -m tests.crdt.mutants.run
 
 .PHONY: fuzz
 fuzz: build ## the property tests of both languages with N cases each (N=200)

@@ -1,13 +1,18 @@
 """The Rust half of Qflow: bytes, hashes, signatures, expressions and the durable log."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, final
+from typing import Any, Literal, final
 
 __all__ = [
     "STATE_BYTES_MAX",
     "WRAPPED_BYTES",
+    "Applied",
     "Batch",
+    "CheckedChanges",
     "Cid",
+    "ClockTable",
+    "CrdtDocument",
+    "CrdtTransaction",
     "Expression",
     "Filter",
     "Fold",
@@ -17,13 +22,16 @@ __all__ = [
     "Scan",
     "SealingKey",
     "Tree",
+    "VectorClock",
     "WrappingKey",
     "__version__",
     "block_links",
     "check_blocks",
+    "check_changes",
     "check_receipt",
     "check_rows",
     "cid_of",
+    "compare_clocks",
     "consistency_proof",
     "cosign",
     "cosigned_at",
@@ -41,6 +49,7 @@ __all__ = [
     "is_public_key",
     "keyed_hash",
     "make_receipt",
+    "merge_clocks",
     "pack_run",
     "parse_add_checkpoint",
     "parse_checkpoint",
@@ -332,6 +341,219 @@ class Tree:
     def extend(self, records: Sequence[bytes]) -> None:
         """Add the bytes of the next records. Releases the GIL."""
 
+# CRDT documents, as docs/formats/crdt.md has their changes. A path is a JSON Pointer (RFC 6901) or
+# a sequence of its parts; "" is the root. Paths and values that do not fit raise ValueError, other
+# types TypeError.
+
+@final
+class CheckedChanges:
+    """Changes whose signatures were verified, or that were signed here. Immutable."""
+
+    @property
+    def refused(self) -> list[tuple[bytes, str]]:
+        """CIDs of the changes that were not good, each with the reason; those are not in here."""
+
+    @property
+    def cids(self) -> list[bytes]:
+        """CIDs of the changes, in order."""
+
+    @property
+    def bodies(self) -> list[tuple[bytes, bytes]]:
+        """Body and signature of each change, in order."""
+
+    @property
+    def operations(self) -> int:
+        """Of all changes together."""
+
+    def only(self, cids: Sequence[bytes]) -> CheckedChanges:
+        """Those of them with these CIDs, in their order."""
+
+    def pack(self) -> bytes:
+        """All of them as one pack."""
+
+    def __len__(self) -> int: ...
+
+def check_changes(pack: bytes, *, doc: bytes, members: Sequence[bytes] | None) -> CheckedChanges:
+    """Unpack changes of a document and verify each signature strictly, on all cores.
+
+    `doc` is the document's id (16 bytes); `members` are the replicas (public keys) whose changes
+    are taken, None takes all. A change that is not good is refused by itself. Raises ValueError for
+    bytes that are no pack, are not canonical, or are of another document. Memory is bounded.
+    """
+
+@final
+class Applied:
+    """What became of changes that a document was given."""
+
+    @property
+    def applied(self) -> int:
+        """Changes that are new in the document, those that had waited for them too."""
+
+    @property
+    def operations(self) -> int:
+        """Of the applied ones."""
+
+    @property
+    def known(self) -> int:
+        """Changes that were there."""
+
+    @property
+    def waiting(self) -> int:
+        """Changes that wait for changes they name."""
+
+    @property
+    def forked(self) -> bool:
+        """A replica has equivocated: see `CrdtDocument.evidence`."""
+
+    @property
+    def refused(self) -> list[tuple[bytes, str]]:
+        """CIDs of changes that were not taken, with the reason. `busy` in front: send it again."""
+
+    @property
+    def touched(self) -> list[str]:
+        """Pointers, at most 1,024: at or beneath these something has changed."""
+
+@final
+class CrdtDocument:
+    """A replica of a document in memory. May be used by several threads.
+
+    Reads are pure and see all of a change or nothing. Nothing is stored.
+    """
+
+    def __new__(cls, doc: bytes, *, replica: bytes, hash_key: bytes) -> CrdtDocument:
+        """An empty one: `doc` is its id (16 bytes), `replica` the public key (Ed25519) that writes
+        here, `hash_key` a secret of this process, at least 16 bytes."""
+
+    @staticmethod
+    def load(snapshot: bytes, *, replica: bytes, hash_key: bytes) -> CrdtDocument:
+        """As a snapshot has it, which has to be trusted: what it tells of is not signed in it.
+
+        Raises ValueError for bytes that `snapshot` does not make."""
+
+    @property
+    def id(self) -> bytes:
+        """16 bytes."""
+
+    @property
+    def replica(self) -> bytes:
+        """The public key that writes here."""
+
+    def begin(self) -> CrdtTransaction:
+        """Open a transaction. Nothing of it is in the document before what it became is applied."""
+
+    def abandon(self) -> None:
+        """Forget what was closed and not applied: the next transaction takes its place. Only when
+        it is certain that it was not saved; two changes in one place are an equivocation."""
+
+    def apply(self, changes: CheckedChanges) -> Applied:
+        """Take changes in, each wholly or not at all, whatever order they come in. Again is no
+        harm."""
+
+    def get(self, path: str | Sequence[str] = "", default: Any = None) -> Any:
+        """What is at a path; `default` when nothing is."""
+
+    def encode(self, path: str | Sequence[str] = "") -> bytes | None:
+        """The same as canonical DAG-CBOR; a sum beyond 64 bits as 16 bytes, big-endian."""
+
+    def siblings(self, path: str | Sequence[str]) -> list[dict[str, Any]]:
+        """The values that were set at a path and not covered by who saw them, the greatest stamp
+        first: `value`, `replica`, `lamport`, `operation` (CID)."""
+
+    def conflicts(self, limit: int = 10_000) -> list[dict[str, Any]]:
+        """At most `limit` conflicts: `path`, `kind`, `operations` (CIDs, sorted), `id`."""
+
+    def clock(self) -> bytes:
+        """The heads, as docs/formats/crdt.md has them: what the document consists of."""
+
+    def delta(self, since: bytes | None = None) -> bytes:
+        """A pack of the changes that one with this clock lacks; None: of all behind the snapshot.
+
+        Raises StaleError when some of them were compacted, ValueError for what is no clock."""
+
+    def pack_of(self, cids: Sequence[bytes]) -> bytes:
+        """A pack of the changes with these CIDs that are here, in a causal order."""
+
+    def ranges(self) -> bytes:
+        """The first message of a reconciliation, where heads differ and clocks do not tell."""
+
+    def reconcile(self, message: bytes) -> tuple[list[bytes], bytes | None]:
+        """Take such a message: CIDs of changes that the other lacks, and the answer, if any.
+
+        Raises ValueError for a message that is none."""
+
+    def history(self, path: str | Sequence[str] = "", limit: int = 100) -> list[dict[str, Any]]:
+        """The operations at a path and beneath it, the greatest stamp first, as far as their
+        changes are here: `path`, `kind`, `value`, `replica`, `seq`, `lamport`, `operation` and
+        `change` (CIDs)."""
+
+    def at(self, clock: bytes) -> CrdtDocument:
+        """The document as it was at a clock, to be read only.
+
+        Raises StaleError when that is below the snapshot, ValueError when it names changes that
+        are not here."""
+
+    def stable(self, members: Sequence[bytes]) -> bytes:
+        """The clock of what all these replicas have shown to have seen."""
+
+    def snapshot(self) -> bytes:
+        """All that is live here: the same bytes from every replica with the same operations."""
+
+    def compact(self, cut: bytes) -> bytes:
+        """Put a snapshot at a clock in the place of the changes before it, and give it.
+
+        Nothing that is read becomes another. Raises ValueError when the clock is not of here."""
+
+    def evidence(self) -> list[bytes]:
+        """Of each place where a replica equivocated a pack of the changes that show it."""
+
+    def knows_operation(self, op: bytes) -> bool:
+        """Whether a change that is here carries this operation id."""
+
+    def knows_change(self, cid: bytes) -> bool:
+        """Whether a change is part of the document, or of what its snapshot still tells of."""
+
+    def stats(self) -> dict[str, int]:
+        """`operations`, `changes` and `bytes` behind the snapshot, `lines`, `waiting` (changes),
+        `nodes` and `tree_bytes` of the tree."""
+
+    def state_bytes(self) -> bytes:
+        """Heads, view and conflicts as canonical bytes: equal where the operations are."""
+
+@final
+class CrdtTransaction:
+    """What a replica writes, checked against what it sees, its own writes too.
+
+    Raises TypeMismatchError when something of another type is there; nothing is written then.
+    """
+
+    def set(self, path: str | Sequence[str], value: Any) -> None:
+        """Have a value at a path in place of all that is there and beneath. A mapping becomes
+        entries beneath the path; it must fit into one change (256 operations, 63 KiB)."""
+
+    def delete(self, path: str | Sequence[str]) -> None:
+        """Have nothing there and beneath. Where nothing is, nothing is written."""
+
+    def increment(self, path: str | Sequence[str], by: int = 1) -> None:
+        """Add to a counter, or to an integer that was set."""
+
+    def append(self, path: str | Sequence[str], *values: Any) -> None:
+        """Put values, at least one, at the end of a list, next to each other."""
+
+    def merge(self, path: str | Sequence[str], mapping: Mapping[str, Any]) -> None:
+        """Set each leaf of a mapping beneath a path; bounds as for `set`."""
+
+    def get(self, path: str | Sequence[str] = "", default: Any = None) -> Any:
+        """What is at a path, with what this transaction wrote."""
+
+    def close(self, seed: bytes, op: bytes | None = None) -> CheckedChanges:
+        """Sign what was written with the replica's private key (32 bytes). It is over then.
+
+        Nothing in the document changes: save the pack, then `apply`; or `abandon`. `op` is an
+        operation id of 1 to 64 bytes, kept even when nothing was written."""
+
+    def __len__(self) -> int:
+        """How many operations were written."""
+
 # Expressions, as docs/decisions/0002-expressions-by-jaq-with-fuel.md has them.
 
 @final
@@ -348,6 +570,11 @@ class Expression:
     @property
     def variables(self) -> tuple[str, ...]:
         """Those names in scope that the source refers to; `evaluate` reads no others."""
+
+    @property
+    def reads(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """What of the variables is read: a name and the keys below it that the source spells out;
+        no keys are the variable as a whole. Nothing else of a variable changes the answer."""
 
     def evaluate(self, value: Any, variables: Mapping[str, Any]) -> Any:
         """Give the first output for an input, or None when there is none.
@@ -985,3 +1212,83 @@ def check_rows(
     `sha256` of a text file. Memory is bounded. `progress` is told bytes of a text, rows of batches.
     Raises ValueError for columns that are not an export's, OSError, CorruptError about `log`.
     """
+
+# Vector clocks (Fidge and Mattern, 1988), as docs/formats/crdt.md has them.
+
+@final
+class ClockTable:
+    """Numbers of replicas, which the clocks made with it share; at most 65,536.
+
+    Clocks of one table are compared and merged as rows of numbers. Those of two tables are too, but
+    each replica is looked up. A number is never given back: a table is kept as long as its clocks.
+    """
+
+    def __new__(cls) -> ClockTable: ...
+    def __len__(self) -> int: ...
+
+@final
+class VectorClock:
+    """How many operations of each replica were seen. Changes in place; `copy` is another.
+
+    `<=` is "saw no more than"; neither `<=` nor `>=` holds of concurrent clocks. It is a claim of
+    whoever made it and proves nothing: what was seen is in the hash graph.
+    """
+
+    def __new__(
+        cls, entries: dict[bytes, int] | None = None, *, table: ClockTable | None = None
+    ) -> VectorClock:
+        """A clock of these counts by replica (public key, 32 bytes); without a table, of the one
+        that all clocks without one share.
+
+        Raises ValueError beyond 65,536 replicas, OverflowError beyond 2**32 - 1 operations.
+        """
+
+    @staticmethod
+    def from_bytes(data: bytes, *, table: ClockTable | None = None) -> VectorClock:
+        """Read what `to_bytes` wrote, or the clock of a document, whose heads are left out.
+
+        Raises ValueError for anything else, before it costs memory.
+        """
+
+    def to_bytes(self) -> bytes:
+        """Canonical DAG-CBOR `[[replica, seen], ...]`, sorted by replica."""
+
+    def increment(self, replica: bytes, by: int = 1) -> int:
+        """See `by` more operations of a replica; how many that makes.
+
+        Raises ValueError beyond 2**32 - 1 operations.
+        """
+
+    def get(self, replica: bytes) -> int:
+        """How many operations of a replica were seen."""
+
+    def merge(self, other: VectorClock) -> None:
+        """See what `other` saw: of each replica the greater count."""
+
+    def compare(self, other: VectorClock) -> Literal["before", "after", "equal", "concurrent"]:
+        """How this clock stands to another."""
+
+    def dominates(self, other: VectorClock) -> bool:
+        """Whether everything that `other` saw was seen; an equal clock dominates."""
+
+    def entries(self) -> dict[bytes, int]:
+        """The replicas of which something was seen, sorted, and how much."""
+
+    def copy(self) -> VectorClock: ...
+    def __len__(self) -> int:
+        """Replicas of which something was seen."""
+
+    def __lt__(self, other: VectorClock, /) -> bool: ...
+    def __le__(self, other: VectorClock, /) -> bool: ...
+    def __gt__(self, other: VectorClock, /) -> bool: ...
+    def __ge__(self, other: VectorClock, /) -> bool: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    __hash__: None  # type: ignore[assignment]
+
+def compare_clocks(
+    clock: VectorClock, others: Sequence[VectorClock]
+) -> list[Literal["before", "after", "equal", "concurrent"]]:
+    """How a clock stands to each of many, in their order."""
+
+def merge_clocks(clocks: Sequence[VectorClock], *, table: ClockTable | None = None) -> VectorClock:
+    """A new clock that saw what any of them saw; without a table, of that of the first."""

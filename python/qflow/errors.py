@@ -18,7 +18,9 @@ QflowError
 │   ├── BusyError              the bounded queue is full; nothing was taken; a retry is safe
 │   └── CorruptError           the files are not what was written; refused, nothing was changed
 ├── BlockNotFoundError     the store has no such block
+├── DocumentNotFoundError  no document has this name; nothing was made
 ├── StaleError             somebody else wrote first; nothing was changed
+├── TypeMismatchError      a document has something of another type there; nothing was written
 ├── VerificationError      what was to be proven is not so; says where
 ├── ReplayError            the chain does not follow from the decisions; the execution stays shut
 ├── SigningKeyError        the node's key is missing, weak or readable by others
@@ -124,8 +126,19 @@ class BlockNotFoundError(QflowError):
     """The store has no such block. Nothing was changed."""
 
 
+class DocumentNotFoundError(QflowError):
+    """No document has this name here. Nothing was made."""
+
+
 class StaleError(QflowError):
     """Somebody else wrote first. Nothing was changed; look again before a retry."""
+
+
+class TypeMismatchError(QflowError, ValueError):
+    """A document has something of another type in that place. Nothing was written.
+
+    Raised only to who writes, about what that replica sees; never for a change that arrives.
+    """
 
 
 class VerificationError(QflowError):

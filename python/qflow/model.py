@@ -78,6 +78,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """The `use` section of the flow: authentications, secrets, ..."""
     base: str | None = None
     """The folder of the flow's file, for relative `file:` resources; None when it has none."""
+    document: str | None = None
+    """The document that `call: document` writes, by its whole name."""
 
     @property
     def step_key(self) -> str:

@@ -33,6 +33,7 @@ class StandIn:
         self.care: Any = None
         self.compliance: Any = None
         self.states: Any = None
+        self.documents: Any = None
         self.keys: Any = None
         self.known: dict[str, Schedule] = {}
         self.waiting = 0

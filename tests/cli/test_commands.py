@@ -26,6 +26,7 @@ COMMANDS = (
     "checkpoint diff", "checkpoint prune",
     "state list", "state show", "state history", "state verify", "state delete", "state export",
     "state import", "state recover", "state sync", "state garbage",
+    "doc list", "doc get", "doc set", "doc conflicts", "doc history", "doc compact",
     "index rebuild", "doctor", "config show", "version",
 )  # fmt: skip
 

@@ -13,7 +13,7 @@ from qflow.config import Config
 
 SECTIONS = {
     "log", "engine", "checkpoint", "storage", "keys", "http", "events", "retention", "server",
-    "witness",
+    "witness", "documents",
 }  # fmt: skip
 EXAMPLES = {
     "http.proxy", "server.listen", "witness.policy", "witness.logs_file", "keys.passphrase_file",

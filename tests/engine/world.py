@@ -14,12 +14,13 @@ import msgspec
 
 from qflow import _core, model
 from qflow.engine._flow import Flow
-from qflow.engine._live import Identity, Live
+from qflow.engine._live import Identity, Live, plain
 from qflow.engine._load import load_flow
 from qflow.engine._replay import Entry, replay
 from qflow.engine._scope import Scope
 from qflow.engine._sealed import Asked, Checkpoint
-from qflow.engine._state import FINAL, Command, Event, State
+from qflow.engine._shared import wanted
+from qflow.engine._state import FINAL, Command, Event, Frame, State
 
 IDENTITY = Identity(node="did:key:zTest", subnet="test")
 START_MS = 1_700_000_000_000
@@ -48,6 +49,9 @@ class World:
         self.act = act or (lambda step, number, value, arguments: value)
         self.now = START_MS
         self.calls: list[tuple[str, int]] = []
+        self.documents: dict[str, Any] = {}
+        """What stands in each, by its whole name."""
+        self.read: list[tuple[str, list[list[str]]]] = []
         self.emitted: list[Any] = []
         self.records: list[bytes] = []
         self.blocks: dict[bytes, bytes] = {}
@@ -167,8 +171,23 @@ class World:
         elif command.kind == "emit":
             self.emitted.append(command.value)
             self.post("step_completed", frame=command.frame, value=command.value)
+        elif command.kind == "read" and frame is not None and frame.running:
+            self._read(frame)
         elif command.kind == "attempt" and frame is not None and frame.running:
             self._attempt(frame.path, frame.attempt, command.frame)
+
+    def _read(self, frame: Frame) -> None:
+        found = {}
+        for local, item in wanted(frame).items():
+            name, parts = item["document"], item["parts"]
+            self.read.append((name, parts))
+            if name == "broken":
+                problem = model.problem(model.ErrorKind.RUNTIME, "It is broken")
+                self.post("step_failed", frame=frame.id, value=problem)
+                return
+            value = parts_of(self.documents.get(name, {}), parts)
+            found[local] = {"document": name, "clock": b"", "value": value}
+        self.post("documents_read", frame=frame.id, value=plain(found))
 
     def _attempt(self, step: str, number: int, frame: int) -> None:
         at = self.state.frames[frame]
@@ -185,6 +204,24 @@ class World:
             self.post("step_failed", frame=frame, value=failed.problem)
         else:
             self.post("step_completed", frame=frame, value=value)
+
+
+def parts_of(document: Any, parts: list[list[str]]) -> Any:
+    """Of a document what is at these paths, as a node reads it."""
+    made: dict[str, Any] = {}
+    for keys in parts:
+        at, source = made, document
+        for index, key in enumerate(keys):
+            if not isinstance(source, dict) or key not in source:
+                break
+            source = source[key]
+            if index == len(keys) - 1 or not isinstance(source, dict):
+                at[key] = source
+                break
+            at = at.setdefault(key, {})
+        if not keys:
+            return source
+    return made
 
 
 def _unsealed(record: dict[str, Any], block: bytes) -> Any:

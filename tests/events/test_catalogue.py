@@ -15,8 +15,9 @@ from qflow.events import CloudEvent, catalogue, validate
 from tests.events.guide import GUIDE, with_listing
 
 EXEC = """
-    created step_completed step_failed step_skipped timer_fired event_received paused resumed
-    aborted recovered continued suspended completed faulted scheduled unscheduled schedule_fired
+    created documents_read step_completed step_failed step_skipped timer_fired event_received
+    paused resumed aborted recovered continued suspended completed faulted scheduled
+    unscheduled schedule_fired
 """
 TYPES = [f"q.qflow.exec.{kind}.v1" for kind in EXEC.split()] + [
     "q.qflow.checkpoint.created.v1",
@@ -40,6 +41,12 @@ TYPES = [f"q.qflow.exec.{kind}.v1" for kind in EXEC.split()] + [
     "q.qflow.state.pinned.v1",
     "q.qflow.state.endpoint_lost.v1",
     "q.qflow.state.endpoint_back.v1",
+    "q.qflow.crdt.document.created.v1",
+    "q.qflow.crdt.document.deleted.v1",
+    "q.qflow.crdt.conflict.detected.v1",
+    "q.qflow.crdt.equivocation.detected.v1",
+    "q.qflow.crdt.change.refused.v1",
+    "q.qflow.crdt.compacted.v1",
 ]
 CID = "bafyreigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi"
 COMMON: dict[str, Any] = {
@@ -58,6 +65,7 @@ MORE: dict[str, dict[str, Any]] = {
     "step_failed": {"step": "/do/0/a", "attempt": 1, "payload": CID, "meta": {"frame": 1}},
     "step_skipped": {"step": "/do/0/a"},
     "timer_fired": {"step": "/do/0/a", "meta": {"frame": 1, "purpose": "wait"}},
+    "documents_read": {"step": "/do/0/a", "payload": CID, "meta": {"frame": 1}},
     "event_received": {"payload": CID, "meta": {"frames": [1, 2]}},
     "aborted": {"meta": {"reason": "asked to"}},
     "recovered": {"meta": {"frames": []}},
@@ -119,11 +127,40 @@ MORE: dict[str, dict[str, Any]] = {
 
 
 # Of what is no fact about an execution: all that it has.
+DOCUMENT = {"document": COMMON["execution"], "name": "shop/cart", "node": "did:key:z6Mk"}
 BARE: dict[str, dict[str, Any]] = {
     "q.qflow.history.gap.v1": {"count": 3},
     "q.qflow.state.pinned.v1": {"endpoint": "http://a", "pinned": 2, "released": 0},
     "q.qflow.state.endpoint_lost.v1": {"endpoint": "http://a", "problem": "none", "lied": False},
     "q.qflow.state.endpoint_back.v1": {"endpoint": "http://a", "lost_ms": 5000},
+    "q.qflow.crdt.document.created.v1": DOCUMENT,
+    "q.qflow.crdt.document.deleted.v1": DOCUMENT,
+    "q.qflow.crdt.conflict.detected.v1": {
+        **DOCUMENT,
+        "conflict": "0" * 32,
+        "path": "/a/b",
+        "kind": "set",
+        "operations": [CID],
+        "count": 2,
+        "untold": 0,
+    },
+    "q.qflow.crdt.equivocation.detected.v1": {
+        **DOCUMENT,
+        "replica": "did:key:z6Mk",
+        "changes": [CID, CID],
+    },
+    "q.qflow.crdt.change.refused.v1": {**DOCUMENT, "change": CID, "why": "a stranger", "untold": 0},
+    "q.qflow.crdt.compacted.v1": {
+        **DOCUMENT,
+        "operations": 9,
+        "kept": 1,
+        "blocks": 3,
+        "bytes_before": 9,
+        "bytes_after": 5,
+        "took_ms": 1,
+        "snapshot": None,
+        "waits_for": ["did:key:z6Mk"],
+    },
 }
 
 

@@ -13,6 +13,7 @@ import msgspec
 
 from qflow.api import _methods
 from qflow.api._call import Call, Method, Stream
+from qflow.api._document_client import DocumentClient
 from qflow.api._keys import KeyClient
 from qflow.api._methods import PROTOCOL
 from qflow.api._socket import connect, socket_path
@@ -44,6 +45,8 @@ class Client:
         """The keys of its home."""
         self.states = StateClient(self._call, self._items)
         """Checkpoints and stored states."""
+        self.documents = DocumentClient(self._call, self._items)
+        """The documents that executions share."""
 
     async def __aenter__(self) -> Self:
         hello = await self._call(_methods.Hello())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Any, Final
 
-from qflow.api import _keys, _state_methods  # noqa: F401 - they declare calls
+from qflow.api import _document_methods, _keys, _state_methods  # noqa: F401 - they declare calls
 from qflow.api._call import Call, Method, Stream
 from qflow.api._follow import follow
 from qflow.api._ports import NodeLike

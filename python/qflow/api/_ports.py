@@ -10,6 +10,14 @@ from qflow.events import CloudEvent
 from qflow.model import Execution, Schedule
 
 if TYPE_CHECKING:
+    from qflow.api._documents import (
+        Compaction,
+        Found,
+        ShownConflict,
+        ShownOperation,
+        StoredDocument,
+        Written,
+    )
     from qflow.api._keys import KeyKeeper
     from qflow.api._states import (
         Checkpoint,
@@ -243,6 +251,45 @@ class StateKeeper(Protocol):
         ...
 
 
+class DocumentKeeper(Protocol):
+    """The documents that executions share. What changes something is durable on return."""
+
+    def list(self) -> AsyncGenerator[StoredDocument, None]:
+        """The documents of the home, by name."""
+        ...
+
+    async def get(
+        self, name: str, path: str = "", *, strategy: str | None = None, at: bytes | None = None
+    ) -> Found:
+        """What is at a path. Raises DocumentNotFoundError."""
+        ...
+
+    async def change(
+        self,
+        name: str,
+        changes: Sequence[tuple[str, str, Any]],
+        *,
+        operation: str | None = None,
+    ) -> Written:
+        """Make all changes (verb, path, value) in one transaction; a document that is not there is
+        made. Raises TypeMismatchError, ValueError."""
+        ...
+
+    def conflicts(self, name: str, path: str = "") -> AsyncGenerator[ShownConflict, None]:
+        """What was written at the same time at or beneath a path."""
+        ...
+
+    def history(
+        self, name: str, path: str = "", *, limit: int = 100
+    ) -> AsyncGenerator[ShownOperation, None]:
+        """The operations at and beneath a path, the newest first."""
+        ...
+
+    async def compact(self, name: str) -> Compaction:
+        """Put a snapshot in the place of what all members have seen."""
+        ...
+
+
 class NodeLike(Executions, Triggers, Protocol):
     """A node that is entered and holds the lock of its log."""
 
@@ -259,6 +306,11 @@ class NodeLike(Executions, Triggers, Protocol):
     @property
     def keys(self) -> KeyKeeper:
         """Who takes care of its keys."""
+        ...
+
+    @property
+    def documents(self) -> DocumentKeeper:
+        """Who keeps the documents that executions share."""
         ...
 
     @property

@@ -13,6 +13,7 @@ import typer
 
 from qflow.cli._app_audit import audit_app
 from qflow.cli._app_checkpoint import checkpoint_app
+from qflow.cli._app_doc import doc_app
 from qflow.cli._app_keys import keys_app
 from qflow.cli._app_state import state_app
 from qflow.cli._app_witness import witness_app
@@ -39,6 +40,7 @@ for name, group in (
     ("audit", audit_app),
     ("checkpoint", checkpoint_app),
     ("state", state_app),
+    ("doc", doc_app),
     ("keys", keys_app),
     ("witness", witness_app),
     ("index", index_app),

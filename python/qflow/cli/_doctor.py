@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from qflow.cli import (
+    _doctor_documents,
     _doctor_files,
     _doctor_machine,
     _doctor_states,
@@ -32,6 +33,7 @@ CHECKS: Final[tuple[tuple[str, Check], ...]] = (
     ("log", _doctor_files.log),
     ("index", _doctor_files.index),
     ("states", _doctor_states.states),
+    ("documents", _doctor_documents.documents),
     ("storage", _doctor_storage.storage),
     ("witnesses", _doctor_witnesses.witnesses),
     ("witness", _doctor_witnesses.witness),

@@ -24,6 +24,7 @@ _WORDS: Final = {
     "created": "the execution was started",
     "step_completed": "STEP was completed",
     "step_failed": "STEP failed",
+    "documents_read": "documents were read for STEP",
     "step_skipped": "STEP was skipped",
     "suspended": "the execution began to wait",
     "paused": "the execution was paused",

@@ -57,6 +57,8 @@ def _detail(record: dict[str, Any]) -> str:
         return f"by {record.get('actor')}{reason}"
     if fact == "event_received" and isinstance(value, dict):
         return f"{value.get('type')} from {value.get('source')}"
+    if fact == "documents_read" and isinstance(value, dict):
+        return ", ".join(str(item.get("document")) for item in value.values())
     if fact == "suspended":
         return waits_of(meta)
     if fact == "timer_fired":

@@ -98,7 +98,7 @@ async def states_of_files(config: Config) -> AsyncIterator[FileStates]:
     from qflow.api import actor_of
     from qflow.node._states_open import open_state_care
 
-    _check_home(config)
+    check_home(config)
     async with open_state_care(config) as care:
         yield FileStates(care, actor_of(os.getuid()))
 
@@ -109,12 +109,13 @@ async def view_of_files(config: Config) -> AsyncIterator[FileStates]:
     from qflow.api import actor_of
     from qflow.node._states_open import open_state_view
 
-    _check_home(config)
+    check_home(config)
     with open_state_view(config) as care:
         yield FileStates(care, actor_of(os.getuid()))
 
 
-def _check_home(config: Config) -> None:
+def check_home(config: Config) -> None:
+    """Refuse a home that is not there."""
     if not config.home.is_dir():
         hint = "qflow init makes a home; --home names one"
         raise Refusal(f"{config.home} is not there", NOT_FOUND, hint)

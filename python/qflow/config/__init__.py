@@ -3,6 +3,7 @@
 from qflow.config._config import Config, load_config
 from qflow.config._sections import (
     CheckpointSettings,
+    DocumentSettings,
     EngineSettings,
     EventSettings,
     HttpSettings,
@@ -19,6 +20,7 @@ from qflow.config._sections import (
 __all__ = [
     "CheckpointSettings",
     "Config",
+    "DocumentSettings",
     "EngineSettings",
     "EventSettings",
     "HttpSettings",

@@ -11,6 +11,7 @@ from msgspec import Meta
 from qflow.config._section import Key, check, dotted, is_section, keys_of, kinds_of
 from qflow.config._sections import (
     CheckpointSettings,
+    DocumentSettings,
     EngineSettings,
     EventSettings,
     HttpSettings,
@@ -50,6 +51,7 @@ class Config:
     engine: EngineSettings
     checkpoint: CheckpointSettings
     storage: StorageSettings
+    documents: DocumentSettings
     keys: KeySettings
     http: HttpSettings
     events: EventSettings

@@ -87,6 +87,16 @@ class HttpSettings(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DocumentSettings(Section):
+    """The documents that executions share."""
+
+    compact_operations: Annotated[int, Meta(ge=1000)] = 200_000
+    """In the log of a document, behind its snapshot; with more it is compacted."""
+    compact_bytes: Annotated[int, Meta(ge=64 << 10)] = 8 << 20
+    """The same for the size of that log."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class EventSettings(Section):
     """The bus inside the node."""
 

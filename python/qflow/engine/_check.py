@@ -46,8 +46,6 @@ def check_sense(document: dict[str, Any], findings: Findings) -> None:
 
 def _document(document: dict[str, Any], findings: Findings) -> None:
     use = document.get("use") or {}
-    if "qflow" in (part(document, "document", "metadata") or {}):
-        findings.add("/document/metadata/qflow", "metadata.qflow belongs to tasks")
     if "timeout" in document:
         for path, duration in _timeout("/timeout", document["timeout"]):
             _duration(path, duration, findings)

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Final
 
 from qflow import expressions, model
-from qflow.engine import _recover, _tasks
+from qflow.engine import _recover, _shared, _tasks
 from qflow.engine._ends import end, fault
 from qflow.engine._flow import Flow
 from qflow.engine._schema import check_schema
@@ -82,6 +82,17 @@ def _step_completed(turn: Turn, event: Event) -> bool:
         meta={"frame": frame.id},
     )
     turn.later("left", frame.id, event.value)
+    return True
+
+
+def _documents_read(turn: Turn, event: Event) -> bool:
+    frame = turn.state.frames.get(event.frame)
+    if frame is None or not frame.running or not _shared.is_reading(frame):
+        return False
+    frame.running = False
+    turn.record("documents_read", frame, payload=event.value, meta={"frame": frame.id})
+    _shared.take(frame, event.value)
+    turn.later("begin", frame.id)
     return True
 
 
@@ -179,7 +190,11 @@ def _recovered(turn: Turn, event: Event) -> bool:
     """
     state = turn.state
     running = [frame for frame in state.frames.values() if frame.running]
-    lost = [frame for frame in running if turn.options(frame).get("interrupted") == "report"]
+    lost = [
+        frame
+        for frame in running
+        if turn.options(frame).get("interrupted") == "report" and not _shared.is_reading(frame)
+    ]
     if not (lost if state.paused else running or state.agenda):
         return False
     noted = [frame.id for frame in running[:FRAMES_NOTED_MAX]]
@@ -207,6 +222,7 @@ def _continued(turn: Turn, event: Event) -> bool:
 
 _EVENTS: Final[dict[str, Callable[[Turn, Event], bool]]] = {
     "created": _created,
+    "documents_read": _documents_read,
     "step_completed": _step_completed,
     "step_failed": _step_failed,
     "timer_fired": _timer_fired,
@@ -221,7 +237,7 @@ INPUTS: Final = frozenset(_EVENTS)
 """The facts that are events: replay feeds these to `decide`, and compares the rest."""
 
 
-_ENTRIES: Final = frozenset({"enter", "function"})
+_ENTRIES: Final = frozenset({"begin", "enter", "function"})
 """Operations that begin a step: they stay on the agenda while the execution is paused."""
 
 
@@ -291,7 +307,12 @@ def enter_task(
         input=raw,
         attempt=parent.attempt,
     )
-    _guarded(turn, frame, lambda: _begin(turn, frame, task))
+    _guarded(turn, frame, partial(_read_or_begin, turn, frame, task))
+
+
+def _read_or_begin(turn: Turn, frame: Frame, task: dict[str, Any]) -> None:
+    if not _shared.reads(turn, frame):
+        _begin(turn, frame, task)
 
 
 def _begin(turn: Turn, frame: Frame, task: dict[str, Any]) -> None:
@@ -379,6 +400,7 @@ def _list_done(turn: Turn, frame: Frame, output: Any) -> None:
 
 
 _OPERATIONS: Final[dict[str, Callable[[Turn, Frame, Any], None]]] = {
+    "begin": lambda turn, frame, _: _begin(turn, frame, turn.task(frame)),
     "enter": _enter,
     "leave": _leave,
     "left": _left,

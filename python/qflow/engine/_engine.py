@@ -17,18 +17,25 @@ from qflow import _core, model
 from qflow.clock import Clock
 from qflow.engine import _keeping
 from qflow.engine._aside import Planned, set_aside
-from qflow.engine._attempts import Attempts, recorded
+from qflow.engine._attempts import Attempts, Made, Worker, end_of, made_of
 from qflow.engine._flow import Flow
 from qflow.engine._ledger import Ledger
 from qflow.engine._limits import Limits
 from qflow.engine._live import Batch, Beside, Identity, Live, plain
-from qflow.engine._ports import Archive, Checkpoints, Journal, Keys, Library, Runner
+from qflow.engine._ports import (
+    Archive,
+    Checkpoints,
+    Documents,
+    Journal,
+    Keys,
+    Library,
+    Runner,
+)
 from qflow.engine._recover import timers
-from qflow.engine._scope import Scope
 from qflow.engine._sealed import Checkpoint
 from qflow.engine._state import FINAL, Command, Event, Status
 from qflow.engine._timers import Due, Timers
-from qflow.engine._turn import RESULT_BYTES_MAX, unrecordable
+from qflow.engine._turn import RESULT_BYTES_MAX
 from qflow.errors import (
     EventError,
     ExecutionNotFoundError,
@@ -38,8 +45,6 @@ from qflow.errors import (
 )
 
 WAKE: Final = "wake"
-PROBLEM_BYTES_MAX: Final = 64 << 10
-"""A larger problem of an attempt is replaced by one that says so."""
 REASON_CHARS_MAX: Final = 1000
 """Of a pause, resume or abort: a longer reason, or actor, is refused."""
 COMMIT_BYTES_MAX: Final = 8 << 20
@@ -59,6 +64,7 @@ class Engine:
         checkpoints: Checkpoints,
         keys: Keys,
         runner: Runner,
+        documents: Documents | None = None,
         library: Library,
         clock: Clock,
         identity: Identity,
@@ -71,12 +77,15 @@ class Engine:
         self._ledger.carry, self._ledger.told = self._carry_out, told
         self._ledger.stopped, self._ledger.closed = self._stop, self._closed
         self._checkpoint_every_s = limits.checkpoint_every_s
-        self._attempts = Attempts(runner, self._outcome, limits.attempts_in_flight_max)
+        self._attempts = Attempts(
+            Worker(runner, documents), self._outcome, limits.attempts_in_flight_max
+        )
         self._timers = Timers(clock, self._due, self._ledger.room)
         self._waiters: dict[str, list[Callable[[model.Execution | Exception], None]]] = {}
         self._group = anyio.create_task_group()
         self._commands: Final[dict[str, Callable[[Live, Command], None]]] = {
             "attempt": self._ask_attempt,
+            "read": self._ask_attempt,
             "cancel": self._cancel,
             "timer": self._set_timer,
             "emit": self._emit,
@@ -331,39 +340,21 @@ class Engine:
         if frame is not None and frame.running:
             self._attempts.ask(live.id, frame.id, lambda: self._attempt(live.id, command.frame))
 
-    def _attempt(self, execution: str, number: int) -> model.Attempt | None:
+    def _attempt(self, execution: str, number: int) -> Made | None:
         live = self._ledger.reach(execution)
         frame = None if live is None else live.state.frames.get(number)
         if live is None or live.state.paused or frame is None or not frame.running:
             return None  # a resume asks again
-        return model.Attempt(
-            execution=live.id,
-            step=frame.path,
-            number=frame.attempt,
-            key=model.idempotency_key(live.id, frame.path, frame.attempt),
-            task=live.flow.at(frame.where),
-            input=frame.input,
-            variables=Scope(live.flow, live.state, frame).frozen(),
-            use=live.flow.document.get("use") or {},
-            base=live.state.base,
-        )
+        return made_of(live, frame)
 
     def _outcome(
         self, execution: str, frame: int, value: Any, problem: dict[str, Any] | None
     ) -> None:
-        """An attempt is over. A result that cannot be recorded is a failure of the step."""
+        """An attempt, or a reading, is over."""
         live = self._ledger.reach(execution)
         if live is None or self._ledger.failed is not None:
             return
-        kind = "step_completed" if problem is None else "step_failed"
-        try:
-            if problem is None:
-                told = recorded(value, RESULT_BYTES_MAX)
-            else:
-                told = recorded(problem, PROBLEM_BYTES_MAX)
-        except (ValueError, TypeError) as error:
-            what = "The result" if problem is None else "The problem"
-            kind, told = "step_failed", unrecordable(what, str(error))
+        kind, told = end_of(live.state.frames.get(frame), value, problem)
         self._ledger.post(live, kind, frame, told)
 
     def _cancel(self, live: Live, command: Command) -> None:

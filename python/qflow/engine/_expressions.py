@@ -12,8 +12,9 @@ from typing import Any, Final
 
 from qflow import expressions
 from qflow.engine import _walk
+from qflow.engine._flow import documents_of
 from qflow.engine._problems import Findings, did_you_mean
-from qflow.engine._scope import BASE
+from qflow.engine._scope import BASE, DOCUMENTS
 from qflow.engine._support import filters_of
 from qflow.engine._walk import Place, part
 from qflow.errors import ExpressionError
@@ -39,11 +40,15 @@ def check_expressions(document: dict[str, Any], findings: Findings) -> None:
     compiler = _Compiler(findings)
     for site in _document_sites(document):
         compiler.check(*site)
+    shared = (DOCUMENTS,) if documents_of(document) else ()
+    for local, name in documents_of(document).items():
+        path = f"/document/metadata/qflow/documents/{pointer_token(local)}"
+        compiler.check_name(path, name)
     for place in _walk.tasks(document):
         if findings.full or compiler.full:
             return
-        for site in _task_sites(place, document):
-            compiler.check(*site)
+        for path, form, value, names in task_sites(place, document):
+            compiler.check(path, form, value, (*shared, *names))
 
 
 class _Compiler:
@@ -54,21 +59,13 @@ class _Compiler:
 
     def check(self, path: str, form: str, value: Any, names: tuple[str, ...]) -> None:
         scope = tuple(dict.fromkeys((*BASE, *names)))
-        if form == FIELD and isinstance(value, str):
-            self._compile(path, value, scope)
-        else:
-            self._value(path, value, scope)
+        for where, text in texts(path, form, value):
+            self._compile(where, text, scope)
 
-    def _value(self, path: str, value: Any, scope: tuple[str, ...]) -> None:
-        if isinstance(value, str):
-            if expressions.is_expression(value):
-                self._compile(path, value, scope)
-        elif isinstance(value, Mapping):
-            for name, item in value.items():
-                self._value(f"{path}/{pointer_token(name)}", item, scope)
-        elif isinstance(value, list):
-            for index, item in enumerate(value):
-                self._value(f"{path}/{index}", item, scope)
+    def check_name(self, path: str, name: str) -> None:
+        """The name of a document: it sees the input of the execution and nothing else."""
+        if expressions.is_expression(name):
+            self._compile(path, name, ())
 
     def _compile(self, path: str, text: str, scope: tuple[str, ...]) -> None:
         source = expressions.source_of(text)
@@ -88,8 +85,23 @@ class _Compiler:
             self._findings.add(path, str(error), _fix(source, scope))
 
 
+def texts(path: str, form: str, value: Any) -> Iterator[tuple[str, str]]:
+    """The expressions of a site, each with its path."""
+    if isinstance(value, str):
+        if form == FIELD or expressions.is_expression(value):
+            yield path, value
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from texts(f"{path}/{pointer_token(name)}", VALUE, item)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from texts(f"{path}/{index}", VALUE, item)
+
+
 def _fix(source: str, scope: tuple[str, ...]) -> str | None:
     for name in _VARIABLE.findall(source):
+        if name == DOCUMENTS and name not in scope:
+            return "$documents is in scope of tasks, when document.metadata.qflow.documents is set"
         if name == "secrets" and name not in scope:
             return "$secrets is in scope where a runner evaluates: in `with` and in `run: script`"
         if name not in scope and (near := did_you_mean(name, scope)) is not None:
@@ -131,7 +143,8 @@ def _tries(document: dict[str, Any]) -> Iterator[Place]:
             yield place
 
 
-def _task_sites(place: Place, document: dict[str, Any]) -> Iterator[Site]:
+def task_sites(place: Place, document: dict[str, Any]) -> Iterator[Site]:
+    """Where a task of a valid flow has expressions of its own, not those of tasks below it."""
     task, path, scope = place.task, place.pointer, place.scope
     if "if" in task:
         yield f"{path}/if", FIELD, task["if"], scope

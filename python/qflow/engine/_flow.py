@@ -16,12 +16,15 @@ class Flow:
     the flow's file, for relative `file:` resources; None when it was not a file.
     """
 
-    __slots__ = ("_at", "_digest", "base", "document")
+    __slots__ = ("_at", "_digest", "base", "document", "documents")
 
     def __init__(self, document: Mapping[str, Any], base: str | None = None) -> None:
         """Wrap a document that `load_flow` has validated, now or before it was stored."""
         self.document: dict[str, Any] = dict(document)
         self.base = base
+        self.documents = documents_of(self.document)
+        """The documents that its executions share: names by local name; a name that is an
+        expression is one over the input of the execution."""
         self._at: dict[str, Any] = {"": self.document}
         self._digest: str | None = None
 
@@ -100,3 +103,10 @@ class Flow:
             value = self.document["use"][section][value]
         found: dict[str, Any] | None = value
         return found
+
+
+def documents_of(document: Mapping[str, Any]) -> Mapping[str, str]:
+    """`metadata.qflow.documents` of a flow's document."""
+    metadata = (document.get("document") or {}).get("metadata") or {}
+    found: Mapping[str, str] = (metadata.get("qflow") or {}).get("documents") or {}
+    return found

@@ -7,7 +7,7 @@ from typing import Final
 from qflow.engine._flow import Flow
 from qflow.engine._walk import tasks
 
-_CALLS: Final = frozenset({"http", "openapi"})
+_CALLS: Final = frozenset({"http", "openapi", "document"})
 
 
 def functions_called(flow: Flow) -> set[str]:

@@ -20,6 +20,7 @@ from qflow.engine._flow import Flow
 from qflow.engine._problems import Findings, Locate, Problem, flow_error, shortened
 from qflow.engine._references import IsFunction, check_references
 from qflow.engine._resources import inline_schemas
+from qflow.engine._shared_check import check_documents, check_mentions
 from qflow.engine._support import check_support
 from qflow.engine._text import parse_text
 
@@ -50,9 +51,12 @@ def load_flow(
     inline_schemas(document, folder, findings)
     findings.settle()
     check_sense(document, findings)
+    check_documents(document, findings)
     check_references(document, is_function, findings)
     findings.settle()
     check_expressions(document, findings)
+    findings.settle()
+    check_mentions(document, findings)
     findings.settle()
     return Flow(document, folder)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from qflow import _core, model
@@ -106,6 +106,18 @@ class Runner(Protocol):
 
     async def run(self, attempt: model.Attempt) -> Any:
         """The raw output of one attempt. Raises StepError."""
+        ...
+
+
+class Documents(Protocol):
+    """The documents that executions share."""
+
+    async def read(self, document: str, parts: Sequence[Sequence[str]]) -> Mapping[str, Any]:
+        """Some parts of a document, as they stand together: `document`, its `clock`, and `value`,
+        an object that has of the document what is at these paths. A part that is not there is left
+        out, and so is all of a document that nobody has written. Only what is durable is read.
+
+        Raises StepError."""
         ...
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from qflow import model
 from qflow.engine._ends import fault
+from qflow.engine._shared import is_reading
 from qflow.engine._state import Command, Frame, State
 from qflow.engine._turn import Turn, expression_problem, instance_of
 from qflow.errors import ExpressionError
@@ -169,6 +170,8 @@ def _draw(state: State, frame: Frame, tries: int) -> int:
 
 def asked(state: State, frame: Frame) -> Command:
     """The command that a running step stands for. The shell ignores it while one is under way."""
+    if is_reading(frame):
+        return Command(kind="read", frame=frame.id)
     if frame.kind == "emit":
         return Command(kind="emit", frame=frame.id, value=frame.data["event"])
     if frame.kind == "subflow":

@@ -14,6 +14,7 @@ from qflow.model import pointer_token
 _SECRET: Final = re.compile(
     r"""\$secrets\s*(?:\.\s*([A-Za-z_][A-Za-z0-9_]*)|\.?\s*"([^"]+)"|\[\s*"([^"]+)"\s*\])"""
 )
+_CALLS: Final = ("http", "openapi", "document")
 IsFunction = Callable[[str], bool]
 Reference = tuple[str, str, str]
 """Path, section of `use`, name."""
@@ -106,10 +107,10 @@ def _function(
 ) -> None:
     called = place.task["call"]
     own = use.get("functions") or {}
-    if called in ("http", "openapi") or called in own or is_function is None:
+    if called in _CALLS or called in own or is_function is None:
         return
     if not is_function(called):
-        fix = did_you_mean(called, ("http", "openapi", *own))
+        fix = did_you_mean(called, (*_CALLS, *own))
         findings.add(
             f"{place.pointer}/call",
             f"there is no function {called!r:.80}",

@@ -10,6 +10,8 @@ from qflow.engine._flow import Flow
 from qflow.engine._state import Frame, State
 
 BASE: Final = ("context", "input", "task", "workflow", "runtime")
+DOCUMENTS: Final = "documents"
+"""In scope of the tasks of a flow that names documents."""
 _RUNTIME: Final = {"name": "qflow", "version": "1", "metadata": {}}
 UNSET: Final = object()
 
@@ -28,7 +30,8 @@ class Scope(Mapping[str, Any]):
 
     def __init__(self, flow: Flow, state: State, frame: Frame, /, **extra: Any) -> None:
         self._flow, self._state, self._frame, self._extra = flow, state, frame, extra
-        names = dict.fromkeys((*BASE, *extra))
+        base = (*BASE, DOCUMENTS) if flow.documents else BASE
+        names = dict.fromkeys((*base, *extra))
         at = frame
         while at.parent:
             at = state.frames[at.parent]
@@ -67,6 +70,8 @@ class Scope(Mapping[str, Any]):
             }
         if name == "task":
             return self._task()
+        if name == DOCUMENTS:
+            return self._frame.data.get(DOCUMENTS, {})
         raise KeyError(name)
 
     def _task(self) -> dict[str, Any]:

@@ -99,7 +99,7 @@ class Command(msgspec.Struct, kw_only=True):
     """What the world is asked to do, once the facts beside it are durable."""
 
     kind: str
-    """attempt, cancel, timer, emit, subflow, checkpoint, go_on, finished."""
+    """attempt, read, cancel, timer, emit, subflow, checkpoint, go_on, finished."""
     frame: int = 0
     value: Any = None
 

@@ -30,6 +30,8 @@ SUPPORTED: Final[dict[str, str]] = {
     "`read: data` and `read: envelope`",
     "call: http": "output content, response and raw",
     "call: openapi": "documents from http(s) and `file:`",
+    "call: document": "delete, set, merge, increment and append in a document of "
+    "`document.metadata.qflow.documents`",
     "call: NAME": "a function of `use.functions`, or a Python function",
     "run: workflow": "another flow that the node knows",
     "run: script": "language python; `code`, or `source` with `file:`",

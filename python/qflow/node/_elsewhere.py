@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -24,11 +24,13 @@ class Elsewhere:
     has to reach).
 
     An envelope goes where versions go: it is wanted with the first version of a chain, and
-    released with the last.
+    released with the last. A document has one envelope, too; its id is its chain.
     """
 
     def __init__(self, database: Database, keys: Keyring, key: NodeKey, subnet: str) -> None:
         self._database, self._keys, self._key, self._subnet = database, keys, key, subnet
+        self.key_of_document: Callable[[bytes], int | None] = lambda doc: None
+        """The number of a document's key, by its id; None for what is no document."""
 
     def bind(self, states: States, outbox: Outbox) -> None:
         """Both need this one when they are made, and this one needs them."""
@@ -37,7 +39,8 @@ class Elsewhere:
     # -- for `States`, within its transactions ---------------------------------------------
 
     def want_pin(self, db: sqlite3.Connection, cid: bytes, name: str) -> None:
-        """See `state.Pins`. The chain is in the pin's name: `qflow.state/<execution>/<number>`."""
+        """See `state.Pins`. The chain is in the pin's name: `qflow.state/<execution>/<number>`,
+        `qflow.document/<id>`."""
         chain = model.id_bytes(name.split("/")[1])
         if not self.outbox.is_key_wanted(db, chain):
             self.outbox.want_key(db, chain)
@@ -60,11 +63,12 @@ class Elsewhere:
         """The envelope of the key of a chain that has versions here; None for another, or when its
         key is not here. Blocks. Raises ErasedError."""
         newest = self._states.newest(chain)
-        if newest is None:
-            return None
         try:
-            number = self._states.version(newest.cid).key
-            return self.make(chain, number)
+            if newest is not None:
+                number: int | None = self._states.version(newest.cid).key
+            else:
+                number = self.key_of_document(chain)
+            return None if number is None else self.make(chain, number)
         except (BlockNotFoundError, UnavailableError):
             return None
 
@@ -78,6 +82,13 @@ class Elsewhere:
     def rotated(self) -> None:
         """The keys are wrapped otherwise: every envelope that is elsewhere is to be sent anew."""
         self._database.write(self.outbox.renew_keys)
+
+    # -- for `Documents` -------------------------------------------------------------------
+
+    def forget(self, doc: bytes, key: int) -> None:
+        """A document is erased: no endpoint is to have its key any more."""
+        envelopes = self.envelopes(doc, key)
+        self._database.write(lambda db: self.outbox.want_no_key(db, doc, envelopes))
 
     # -- for `Care` ------------------------------------------------------------------------
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from qflow import _core, model
 from qflow.engine import Flow
+
+if TYPE_CHECKING:
+    from qflow.audit import History, Index
 
 
 class Library:
@@ -37,3 +41,19 @@ def _version_order(version: str) -> tuple[Any, ...]:
     """Semantic versions in order, as far as their numbers go."""
     numbers = version.split("-")[0].split("+")[0].split(".")
     return (*(int(n) if n.isdecimal() else 0 for n in numbers), "-" not in version)
+
+
+def flow_that_ran(name: str, index: Index, history: History) -> Flow | None:
+    """The flow of this name that ran last, from the log."""
+    found = index.executions(flow=name, limit=1)
+    if not found:
+        return None
+    (first,) = history.records(model.id_bytes(found[0].id), limit=1)
+    document = _core.decode(history.block(_core.Cid(found[0].definition)))
+    return Flow(document, base=first.record["meta"].get("base"))
+
+
+def scheduled_flow(history: History, schedule: model.Schedule) -> Flow:
+    """The flow of a schedule, from the log."""
+    data = history.block(_core.Cid(schedule.definition))
+    return Flow(_core.decode(data), base=schedule.rule.get("base"))

@@ -23,7 +23,6 @@ from qflow.engine import (
     Engine,
     Flow,
     Identity,
-    Limits,
     Live,
     Schedules,
     Status,
@@ -42,13 +41,15 @@ from qflow.node._archive import Archive
 from qflow.node._care import Care
 from qflow.node._checkpoints import Checkpoints, confirming
 from qflow.node._compliance import Compliance
+from qflow.node._document_care import DocumentCare
+from qflow.node._documents_open import shared_documents
 from qflow.node._ended import forget_ended
 from qflow.node._grouped import alone
 from qflow.node._key_care import KeyCare
 from qflow.node._keys import know_chains, supply
-from qflow.node._library import Library
+from qflow.node._library import Library, flow_that_ran, scheduled_flow
 from qflow.node._public import Public
-from qflow.node._running import make_runner
+from qflow.node._running import engine_limits, load_functions, make_runner
 from qflow.node._shut import with_shut
 from qflow.node._states_open import node_states
 from qflow.node._stored import open_stored
@@ -123,11 +124,11 @@ class Node:
             source=self._key.did,
             queue_events_max=self._config.events.subscriber_events_max,
         )
-        await anyio.to_thread.run_sync(self._load_functions)
+        await anyio.to_thread.run_sync(load_functions, self._functions, self._config)
         await self._open_log(stack)
-        runner = await stack.enter_async_context(
-            make_runner(self._config, self._functions, self._clock)
-        )
+        await self._open_documents(stack)
+        made = make_runner(self._config, self._functions, self._clock, self._shared)
+        runner = await stack.enter_async_context(made)
         await self._own.append([(OPENED, None, None, None, {})], self._identity.node)
         stack.push_async_callback(self._close)
         group = await stack.enter_async_context(anyio.create_task_group())
@@ -137,7 +138,8 @@ class Node:
         self._engine = self._make_engine(runner)
         self._schedules = Schedules(self._engine, self._own, self._clock)
         await stack.enter_async_context(self._engine)
-        self._schedules.restore(self._index.schedules(), self._scheduled_flow, self._view)
+        flow_of = partial(scheduled_flow, self._history)
+        self._schedules.restore(self._index.schedules(), flow_of, self._view)
         group.start_soon(self._schedules.run)
         group.start_soon(follow, self._index, self._log)
         self._public = Public(self._config, self._key, self._clock, self._log)
@@ -186,7 +188,7 @@ class Node:
 
     async def _open_states(self, stack: AsyncExitStack) -> None:
         self._erased = Erased(self._history, own_chain(self._key.public))
-        telling = Telling(self._bus, self._clock, self._key.did)
+        self._telling = Telling(self._bus, self._clock, self._key.did)
         self._stored = await anyio.to_thread.run_sync(
             partial(
                 open_stored,
@@ -195,7 +197,7 @@ class Node:
                 self._keyring,
                 is_erased=self._erased.__contains__,
                 clock=self._clock,
-                tell=telling.tell,
+                tell=self._telling.tell,
             )
         )
         stack.callback(self._stored.close)
@@ -211,6 +213,19 @@ class Node:
             poisoned=lambda: self._stored.database.poisoned,
             confirm=confirming(self._config, self._stored),
         )
+
+    async def _open_documents(self, stack: AsyncExitStack) -> None:
+        opening = shared_documents(
+            self._stored,
+            self._config,
+            self._key,
+            self._keyring,
+            clock=self._clock,
+            tell=self._telling.tell,
+        )
+        self._shared = await stack.enter_async_context(opening)
+        self.documents = DocumentCare(self._shared)
+        """The documents that executions share."""
 
     def _open_keepers(self) -> None:
         self.care = Care(
@@ -273,22 +288,17 @@ class Node:
         self._keyring.refill()
 
     def _make_engine(self, runner: Runner) -> Engine:
-        bounds, checkpoints = self._config.engine, self._config.checkpoint
         return Engine(
             journal=self._log,
             archive=self._archive,
             checkpoints=self._checkpoints,
             keys=self._keyring,
             runner=runner,
+            documents=self._shared,
             library=self._library,
             clock=self._clock,
             identity=self._identity,
-            limits=Limits(
-                attempts_in_flight_max=bounds.attempts_in_flight_max,
-                executions_resident_max=bounds.executions_resident_max,
-                checkpoint_every_facts=checkpoints.every_facts,
-                checkpoint_every_s=checkpoints.every_s,
-            ),
+            limits=engine_limits(self._config),
             told=self._told,
         )
 
@@ -302,11 +312,6 @@ class Node:
                     break
                 except BusyError:
                     await self._log.grown(size)
-
-    def _load_functions(self) -> None:
-        self._functions.load_entry_points()
-        for path in self._config.functions:
-            self._functions.load_file(path)
 
     # -- executions ------------------------------------------------------------------------
 
@@ -479,18 +484,8 @@ class Node:
             return None
 
     def _flow_that_ran(self, name: str) -> Flow | None:
-        """The flow of this name that ran last, from the log."""
         self._index.catch_up(self._log)
-        found = self._index.executions(flow=name, limit=1)
-        if not found:
-            return None
-        (first,) = self._history.records(model.id_bytes(found[0].id), limit=1)
-        document = _core.decode(self._history.block(_core.Cid(found[0].definition)))
-        return Flow(document, base=first.record["meta"].get("base"))
-
-    def _scheduled_flow(self, schedule: model.Schedule) -> Flow:
-        data = self._history.block(_core.Cid(schedule.definition))
-        return Flow(_core.decode(data), base=schedule.rule.get("base"))
+        return flow_that_ran(name, self._index, self._history)
 
     def _told(self, live: Live, records: Sequence[bytes]) -> None:
         if live.state.status in (Status.COMPLETED, Status.FAULTED, Status.ABORTED):

@@ -17,7 +17,7 @@ import msgspec
 from qflow.errors import ConfigError
 from qflow.model import Attempt
 
-_TAKEN: Final = frozenset({"http", "openapi", "asyncapi", "grpc", "a2a", "mcp"})
+_TAKEN: Final = frozenset({"document", "http", "openapi", "asyncapi", "grpc", "a2a", "mcp"})
 ENTRY_POINTS: Final = "qflow.functions"
 _ATTEMPT: Final = "attempt"
 _Call = TypeVar("_Call", bound=Callable[..., Any])

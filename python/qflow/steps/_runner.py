@@ -25,12 +25,14 @@ from qflow.steps._functions import Function, Functions
 from qflow.steps._limits import Limits
 from qflow.steps._plain import plain
 from qflow.steps._scope import Scope, failed, open_scope
+from qflow.steps._write import CALL, Writer, write
 from qflow.trust import Secrets
 
 if TYPE_CHECKING:
     from qflow.steps._http import Caller
 
 _CALLS: Final = frozenset({"http", "openapi"})
+_KNOWN: Final = _CALLS | {CALL}
 _UNSUPPORTED: Final = frozenset({"asyncapi", "grpc", "a2a", "mcp"})
 _LOGGERS: Final = (
     "httpx2",
@@ -46,6 +48,7 @@ class Runner:
 
     `routes` sends calls for a host (`name` or `name:port`) to another base URL; what the flow sees
     stays as it was. `proxy` is the URL of an HTTP proxy; those of the environment are ignored.
+    Without `documents` every `call: document` fails.
     """
 
     def __init__(
@@ -57,7 +60,9 @@ class Runner:
         limits: Limits | None = None,
         routes: Mapping[str, str] | None = None,
         proxy: str | None = None,
+        documents: Writer | None = None,
     ) -> None:
+        self._documents = documents
         self._functions, self._secrets, self._clock = functions, secrets, clock
         self._limits = limits or Limits()
         self._routes, self._proxy = dict(routes or {}), proxy
@@ -84,12 +89,12 @@ class Runner:
     def can(self, task: Mapping[str, Any]) -> bool:
         """Whether this runner makes attempts of that task now."""
         if "call" in task:
-            return task["call"] in _CALLS or not self.unknown_function(task["call"])
+            return task["call"] in _KNOWN or not self.unknown_function(task["call"])
         return "script" in (task.get("run") or {})
 
     def unknown_function(self, name: str) -> bool:
         """Whether `call: name` would find nothing here."""
-        return name not in _CALLS and self._functions.get(name) is None
+        return name not in _KNOWN and self._functions.get(name) is None
 
     async def run(self, attempt: Attempt) -> Any:
         """Make one attempt and return its output, a fresh JSON-like value.
@@ -119,6 +124,8 @@ class Runner:
             return self._run_process(attempt)
         if call in _CALLS:
             return self._call_remote(attempt)
+        if call == CALL:
+            return self._write(attempt)
         found = self._functions.get(call)
         if found is not None:
             return self._call_function(found, attempt)
@@ -165,6 +172,9 @@ class Runner:
         raise failed(ErrorKind.RUNTIME, f"{found.name} failed", detail)
 
     # -- the rest of the world
+
+    async def _write(self, attempt: Attempt) -> Any:
+        return await write(attempt, await open_scope(attempt, self._secrets), self._documents)
 
     async def _call_remote(self, attempt: Attempt) -> Any:
         scope = await open_scope(attempt, self._secrets)

@@ -4,6 +4,8 @@
 pub mod blocks;
 pub mod chain;
 pub mod chunks;
+pub mod clock;
+pub mod crdt;
 pub mod encoding;
 pub mod expression;
 pub mod log;

@@ -7,3 +7,5 @@ pyo3::import_exception!(qflow.errors, PoisonedError);
 pyo3::import_exception!(qflow.errors, BusyError);
 pyo3::import_exception!(qflow.errors, CorruptError);
 pyo3::import_exception!(qflow.errors, VerificationError);
+pyo3::import_exception!(qflow.errors, StaleError);
+pyo3::import_exception!(qflow.errors, TypeMismatchError);

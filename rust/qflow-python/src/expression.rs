@@ -55,6 +55,16 @@ impl Expression {
         PyTuple::new(py, &self.variables)
     }
 
+    #[getter]
+    fn reads<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let paths = self.reads.iter().filter_map(|read| {
+            let name = read.variable.as_ref()?;
+            Some((name, PyTuple::new(py, &read.keys)))
+        });
+        let paths: PyResult<Vec<_>> = paths.map(|(name, keys)| Ok((name, keys?))).collect();
+        PyTuple::new(py, paths?)
+    }
+
     fn evaluate<'py>(
         &self,
         value: &Bound<'py, PyAny>,

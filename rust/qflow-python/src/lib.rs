@@ -4,6 +4,12 @@ use pyo3::prelude::*;
 
 mod blocks;
 mod chain;
+mod clock;
+mod crdt;
+mod crdt_changes;
+mod crdt_transaction;
+mod crdt_value;
+mod crdt_view;
 mod encoding;
 mod errors;
 mod export;
@@ -25,6 +31,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     encoding::register(module)?;
     blocks::register(module)?;
     chain::register(module)?;
+    crdt::register(module)?;
+    clock::register(module)?;
     rows::register(module)?;
     sealing::register(module)?;
     signature::register(module)?;

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from qflow import model
+from qflow.engine import _shared
 from qflow.engine._scope import instant
 from qflow.engine._state import Frame
 from qflow.engine._turn import Fault, Turn, child_id
@@ -16,6 +17,8 @@ def begin_call(turn: Turn, frame: Frame, task: dict[str, Any]) -> None:
     """An attempt; or, when the flow itself defines the function, its task below this one."""
     name = task["call"]
     functions = (turn.flow.document.get("use") or {}).get("functions") or {}
+    if name == _shared.CALL and name not in functions:
+        frame.data["document"] = _shared.name_of(turn, task["with"]["document"])
     if name not in functions:
         _ask(turn, frame, "attempt")
         return

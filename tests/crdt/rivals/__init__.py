@@ -1,0 +1,1 @@
+"""Other people's documents as oracles: one random history through all of them."""
