@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
+from itertools import combinations
 from typing import Any
 
 import pytest
 
 from qflow import _core
+from qflow.errors import CorruptError
 from qflow.state import Checked, Version
+from qflow.state._reader import name_of
 from qflow.state._version import make_version
 from tests.state.executions import Execution, Home, Keys, node
 from tests.state.test_read import CHANGES, KINDS, filled, overwrite, parts_of
@@ -90,6 +94,44 @@ def test_an_index_that_says_other_things_than_the_blocks_is_found_and_mended(
         home.states.rebuild()
         assert home.states.verify().findings == []
         assert home.states.history(execution.chain) == saved[::-1]
+
+
+PAGES = ("pin", "block", "state_version", "state_head", "state_index")
+
+
+@pytest.mark.holds("S14")
+@pytest.mark.parametrize(("one", "other"), list(combinations(PAGES, 2)))
+def test_tables_that_were_exchanged_in_the_file_are_found_or_made_anew(
+    home: Home, execution: Execution, one: str, other: str
+) -> None:
+    saved = filled(home, execution)
+    query = "SELECT rootpage FROM sqlite_schema WHERE name = ?"
+    roots = home.database.read(
+        lambda db: [db.execute(query, (name,)).fetchone()[0] for name in (one, other)]
+    )
+    size = home.database.read(lambda db: db.execute("PRAGMA page_size").fetchone()[0])
+    home.close()
+    data = home.database.path.read_bytes()
+    first, second = (slice((root - 1) * size, root * size) for root in roots)
+    changed = bytearray(data)
+    changed[first], changed[second] = data[second], data[first]
+    home.database.path.write_bytes(changed)
+    with suppress(CorruptError):
+        home.open()
+        if not home.states.verify().findings:
+            assert home.states.history(execution.chain) == saved[::-1]
+
+
+@pytest.mark.holds("S14")
+def test_a_version_that_is_pinned_and_damaged_is_found_when_no_index_lists_it(
+    home: Home, execution: Execution
+) -> None:
+    saved = filled(home, execution)
+    overwrite(home.path, saved[-1].cid, CHANGES["flipped"])
+    home.open()
+    assert home.states.rebuild() == len(saved) - 1
+    assert home.states.newest_good(execution.chain).refused == []
+    assert name_of(saved[-1].cid) in whats(home.states.verify())
 
 
 @pytest.mark.holds("S10")

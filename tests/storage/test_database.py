@@ -178,6 +178,14 @@ def test_a_job_that_ends_the_transaction_poisons(database: Database, end: str) -
     assert texts(database) == ["before"]
 
 
+@pytest.mark.holds("S14")
+def test_a_row_of_another_type_than_its_column_is_damage(database: Database) -> None:
+    database.schema(["CREATE TABLE typed (count INTEGER NOT NULL) STRICT"])
+    with pytest.raises(CorruptError, match="is damaged"):
+        database.write(lambda db: db.execute("INSERT INTO typed VALUES (x'00')"))
+    assert database.poisoned is not None
+
+
 @pytest.mark.holds("S17")
 def test_no_room_within_a_job_fails_its_whole_group_and_poisons(database: Database) -> None:
     database.write(adding("before"))

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Final
 
+from qflow import _core
 from qflow.diagnostics import logger
 from qflow.errors import ErasedError, QflowError, UnavailableError
 from qflow.state import _index
@@ -46,16 +47,19 @@ def rows_of(reader: Reader, store: SqliteBlocks, cids: Iterable[bytes]) -> dict[
     return made
 
 
-def is_pinned_version(store: SqliteBlocks, cid: bytes) -> bool:
-    """Whether a pinned block says of itself that it is a version."""
+def is_pinned_version(store: SqliteBlocks, cid: bytes) -> bool | None:
+    """Whether a pinned block says of itself that it is a version; None when it is missing or
+    damaged, so that nobody knows."""
     if cid[:2] != _DAG_CBOR:
         return False
     (data,) = store.database.read(lambda db: store.load_blocks(db, [cid]))
-    return data is not None and is_version(data)
+    if data is None or not _core.check_blocks([(cid, data)])[0]:
+        return None
+    return is_version(data)
 
 
 def _row(reader: Reader, store: SqliteBlocks, cid: bytes) -> Row | None:
-    if not is_pinned_version(store, cid):
+    if is_pinned_version(store, cid) is False:
         return None
     version = reader.version(cid)
     try:

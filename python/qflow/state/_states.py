@@ -21,6 +21,7 @@ from qflow.state import _chain, _commit, _index, _ingest, _rebuild, _removal, _s
 from qflow.state._cache import Cache
 from qflow.state._check import Check, Tally
 from qflow.state._commit import Prepared
+from qflow.state._document_check import check_home
 from qflow.state._draft import Block, Draft
 from qflow.state._ingest import Candidate
 from qflow.state._ports import Erasures, Keys, Pins, Progress, Signer, Signers, Tell
@@ -71,7 +72,7 @@ class States:
         cache_bytes_max: int = CACHE_BYTES_MAX,
     ) -> None:
         self._blocks, self._db, self._pins = blocks, blocks.database, pins
-        self._subnet, self._signer, self._tell = subnet, signer, tell
+        self._subnet, self._signer, self._tell, self._keys = subnet, signer, tell, keys
         # Asked once: a did:key is spelled anew each time.
         self._did = "" if signer is None else signer.did
         self._is_erased = is_erased
@@ -315,7 +316,8 @@ class States:
 
     def verify(self, chain: bytes | None = None, progress: Progress | None = None) -> Checked:
         """Check every version of a chain, or of all: signature, signer, links, blocks, seal,
-        records. Findings are gathered, not raised; of all, also what is pinned and not listed."""
+        records. Findings are gathered, not raised; of all, also what is pinned and not listed, and
+        what SQLite finds wrong with the file."""
         tally = Tally()
         total, _ = self._db.read(_index.count)
         for one in self._db.read(_index.chains) if chain is None else [chain]:
@@ -329,14 +331,20 @@ class States:
             if progress is not None:
                 progress(tally.versions, len(versions) if chain is not None else total)
         if chain is None:
-            self._check_pins(tally)
+            self._check_file(tally)
+            for broken in check_home(self._blocks, self._subnet, self._keys):
+                tally.find(broken.where, broken.what, broken.chain)
         return tally.result()
 
-    def _check_pins(self, tally: Tally) -> None:
+    def _check_file(self, tally: Tally) -> None:
+        for line in self._db.check():
+            tally.find(self._db.path.name, line)
         pinned, listed = self._db.read(lambda db: (_rebuild.pinned(db), _index.cids(db)))
         for cid in pinned:
-            if cid not in listed and _rebuild.is_pinned_version(self._blocks, cid):
-                tally.find(name_of(cid), "it is pinned, but the index does not list it")
+            if cid in listed or (known := _rebuild.is_pinned_version(self._blocks, cid)) is False:
+                continue
+            what = "the index does not list it" if known else "its block is missing or damaged"
+            tally.find(name_of(cid), f"it is pinned, but {what}")
         for cid in listed.difference(pinned):
             tally.find(name_of(cid), "the index lists it, but it is not pinned")
 

@@ -45,6 +45,8 @@ _ZEROS: Final = bytes(1 << 20)
 
 # https://sqlite.org/rescode.html
 _DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_DATATYPE: Final = sqlite3.SQLITE_CONSTRAINT | 12 << 8
+"""A strict column holds another type: we never write one, so the row was damaged."""
 _CLOSED: Final = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY})
 _BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _WRITING: Final = frozenset(
@@ -55,7 +57,8 @@ _WRITING: Final = frozenset(
 
 def code_of(error: BaseException) -> int:
     """SQLite's primary result code; 0 when the error is not SQLite's."""
-    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+    code: int = getattr(error, "sqlite_errorcode", None) or 0
+    return sqlite3.SQLITE_CORRUPT if code == _DATATYPE else code & 0xFF
 
 
 def is_fatal(error: BaseException) -> bool:

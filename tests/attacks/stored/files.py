@@ -55,7 +55,7 @@ def zero_page(file: Path, honest: Honest, chance: random.Random) -> None:
     file.write_bytes(b"".join(found))
 
 
-@on_file(DATABASE, "state.db", "two pages exchanged", tries=12)
+@on_file(DATABASE, "state.db", "two pages exchanged", tries=40)
 def swap_pages(file: Path, honest: Honest, chance: random.Random) -> None:
     found = pages(file)
     a, b = chance.sample(range(len(found)), 2)
