@@ -26,6 +26,7 @@ BENCHES = (
     "sealing",
     "blocks",
     "checkpoints",
+    "clock",
 )
 
 DOCUMENTS = ("crdt", "crdt_memory")
