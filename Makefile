@@ -108,7 +108,7 @@ kubo: build ## the real Kubo (.venv/go/ipfs) that tests start; minutes, once for
 test-python: build go-programs kubo crdt-rivals ## the tests of the package; ARGS="-k name" picks some
 	@.ci/need strace strace
 	@.ci/need soffice libreoffice-calc
-	@QFLOW_RIVALS="$$(echo $(CRDT)/lib/python3*/site-packages)" \
+	@QFLOW_TEST_RIVALS="$$(echo $(CRDT)/lib/python3*/site-packages)" \
 	  $(STEP) "pytest" $(SIDE_BY_SIDE) $(ARGS)
 
 .PHONY: demo
@@ -172,7 +172,7 @@ bench-crdt: crdt-rivals ## documents beside Loro, pycrdt and Automerge: speed, s
 
 .PHONY: crdt-oracle
 crdt-oracle: crdt-rivals ## N random histories through Qflow and its rivals: the same values (N=200)
-	@QFLOW_RIVALS="$$(echo $(CRDT)/lib/python3*/site-packages)" \
+	@QFLOW_TEST_RIVALS="$$(echo $(CRDT)/lib/python3*/site-packages)" \
 	  $(PY) -m tests.crdt.rivals --histories $(N)
 
 .PHONY: wheel

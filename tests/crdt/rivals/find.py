@@ -1,4 +1,4 @@
-"""Where the rivals are: in an environment of their own, which `QFLOW_RIVALS` names."""
+"""Where the rivals are: in an environment of their own, which `QFLOW_TEST_RIVALS` names."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import sys
 
 RIVALS = ("loro", "pycrdt", "automerge")
-VARIABLE = "QFLOW_RIVALS"
+VARIABLE = "QFLOW_TEST_RIVALS"
 
 
 def missing() -> list[str]:
