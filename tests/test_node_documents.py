@@ -189,6 +189,56 @@ async def test_what_a_document_refuses_can_be_caught_and_writes_nothing(tmp_path
         assert await stands(here, "cart/ada") == {}
 
 
+@pytest.mark.parametrize("by", ["null", "1.5", "'2'", "true"])
+@pytest.mark.holds("C9")
+async def test_what_is_no_whole_number_is_no_increment_and_can_be_caught(
+    tmp_path: Path, by: str
+) -> None:
+    tasks = f"""\
+- t:
+    try:
+    - w: {{call: document, with: {{document: cart, increment: {{/a: '${{ {by} }}'}}}}}}
+    catch: {{as: e, do: [{{c: {{set: {{status: '${{ $e.status }}'}}}}}}]}}"""
+    async with node(tmp_path) as here:
+        assert await here.run(shop(tasks.replace("'2'", '"2"')), ADA) == {"status": 400}
+        assert await stands(here, "cart/ada") == {}
+
+
+@pytest.mark.holds("C9")
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("increment", "/n", None),
+        ("increment", "/n", 1.0),
+        ("append", "/l", "abc"),
+        ("merge", "/m", [1]),
+        ("get", "/a", 1),
+        ("close", "/a", 1),
+        ("__init__", "/a", 1),
+        ("nope", "/a", 1),
+    ],
+)
+async def test_the_socket_takes_only_changes_of_their_types(
+    tmp_path: Path, change: tuple[str, str, Any]
+) -> None:
+    home = tmp_path / "home"
+    async with node(tmp_path) as here, serve(here, socket_path(home)), Client(home) as far:
+        with pytest.raises((QflowError, ValueError)):
+            await far.documents.change("a", [change])
+        assert await stands(here, "a") == {}
+
+
+async def test_a_damaged_document_is_found_with_all_that_is_stored(tmp_path: Path) -> None:
+    async with node(tmp_path) as here:
+        await here.documents.change("a", [("set", "/a", 1)])
+        assert [one async for one in here.states.verify([])][-1].result.ok
+        spoil = "UPDATE block_data SET data = zeroblob(length(data))"
+        here._stored.blocks.database.write(lambda db: db.execute(spoil).rowcount)
+        found = [one async for one in here.states.verify([])][-1].result
+        assert not found.ok
+        assert found.findings[0].execution is None
+
+
 async def test_more_than_a_record_holds_fails_the_step_that_reads_it(tmp_path: Path) -> None:
     async with node(tmp_path) as here:
         for n in range(24):

@@ -14,7 +14,7 @@ from qflow.errors import (
     TypeMismatchError,
     UnavailableError,
 )
-from qflow.state import CompactionLimits, Document
+from qflow.state import CompactionLimits, Document, _document_live
 from tests.state.documents import NAME, NEVER, Place
 
 pytestmark = pytest.mark.anyio
@@ -51,6 +51,25 @@ async def test_what_is_written_is_there_after_a_restart(place: Place) -> None:
         assert cart.get("/nothing") is None
         await cart.increment("/items/apple")
         assert cart.get("/items/apple") == 5
+
+
+@pytest.mark.holds("C11")
+async def test_a_write_that_cannot_be_sealed_leaves_nothing_for_the_next_to_build_on(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_long(*_: object) -> None:
+        raise ValueError("a state has at most so many bytes")
+
+    async with place.opened() as documents:
+        cart = await documents.open(NAME)
+        with monkeypatch.context() as patched:
+            patched.setattr(_document_live, "added_blocks", too_long)
+            with pytest.raises(ValueError, match="at most"):
+                await cart.set("/lost", 1)
+        await cart.set("/kept", 2, op="later")
+        assert cart.get() == {"kept": 2}
+    async with place.opened() as documents:
+        assert (await documents.open(NAME)).get() == {"kept": 2}
 
 
 @pytest.mark.holds("C11")

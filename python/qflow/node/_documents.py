@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from qflow import errors, model
 from qflow.errors import BusyError, DocumentNotFoundError, QflowError, StaleError, StepError
 from qflow.node._document_values import json_of, value_of
+from qflow.steps._write import VERBS
 
 if TYPE_CHECKING:
     from qflow.state import Document, Documents
@@ -105,12 +106,33 @@ class SharedDocuments:
 async def _apply(document: Document, changes: Sequence[Change], operation: str | None) -> None:
     async with document.transaction(op=operation) as draft:
         for verb, path, value in changes:
-            if verb == "delete":
-                draft.delete(path)
-            elif verb == "append":
-                draft.append(path, *value)
-            else:
-                getattr(draft, verb)(path, value)
+            if verb not in VERBS:
+                raise ValueError(f"{verb!r:.40} is none of {', '.join(VERBS)}")
+            try:
+                if verb == "delete":
+                    draft.delete(path)
+                elif verb == "append":
+                    draft.append(path, *_elements(value))
+                elif verb == "increment":
+                    draft.increment(path, _amount(value))
+                else:
+                    getattr(draft, verb)(path, value)
+            except TypeError as error:
+                raise ValueError(f"{verb} of {path or 'the root'}: {error}") from error
+
+
+def _elements(value: Any) -> Sequence[Any]:
+    """A text is one element, not one for each letter."""
+    if not isinstance(value, list):
+        raise TypeError(f"what is appended is a list, not {type(value).__name__}")
+    return value
+
+
+def _amount(value: Any) -> int:
+    """Only a whole number: none at all is no 1, and 2.0 may be the rest of a sum."""
+    if type(value) is not int:
+        raise TypeError(f"an increment is a whole number, not {type(value).__name__}")
+    return value
 
 
 def clock_of(text: str) -> bytes:

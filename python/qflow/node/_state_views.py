@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 
 from qflow import _core, model
-from qflow.api._states import Checkpoint, Detail, StoredState
+from qflow.api._states import Checkpoint, Detail, Fault, StoredState
 from qflow.errors import CorruptError
 
 if TYPE_CHECKING:
     from qflow.audit import History
     from qflow.node._state_carriers import Carriers
-    from qflow.state import Saved, States
+    from qflow.state import Finding, Saved, States
     from qflow.storage import SqliteBlocks
 
 MATCHES: Final = "matches"
@@ -53,6 +53,12 @@ def checkpoint_of(saved: Saved, *, erased: bool) -> Checkpoint:
         size=saved.size,
         frames=saved.frames,
     )
+
+
+def fault_of(found: Finding, chain: bytes | None) -> Fault:
+    """A finding of an execution, or of none."""
+    execution = None if chain is None else model.id_text(chain)
+    return Fault(where=found.where, what=found.what, execution=execution)
 
 
 def cid_text(cid: bytes) -> str:

@@ -40,7 +40,7 @@ from qflow.node._difference import compare
 from qflow.node._family import awaited, check_whole, choose, family_of, newest_good
 from qflow.node._state_files import exporting, importing, joined
 from qflow.node._state_recovery import Recovery
-from qflow.node._state_views import cid_text
+from qflow.node._state_views import cid_text, fault_of
 from qflow.state._removal import surplus
 from qflow.state._search import id_range
 
@@ -269,14 +269,12 @@ class StateCare:
         chains = [newest.chain for newest in self._newest_of(executions)]
         faults: list[Fault] = []
         more = versions = blocks = size = records = 0
-        for done, chain in enumerate(chains):
+        for done, chain in enumerate([*chains, None] if not executions else chains):
             yield done, len(chains)
-            found = self._states.verify(chain)
+            # After them what is of none: the file itself, and the documents.
+            found = self._states.verify_file() if chain is None else self._states.verify(chain)
             room = FINDINGS_MAX - len(faults)
-            faults += [
-                Fault(where=item.where, what=item.what, execution=model.id_text(chain))
-                for item in found.findings[:room]
-            ]
+            faults += [fault_of(item, chain) for item in found.findings[:room]]
             more += found.more + len(found.findings[room:])
             versions, blocks = versions + found.versions, blocks + found.blocks
             size, records = size + found.size_bytes, records + found.records

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from qflow import _core
@@ -44,6 +44,11 @@ class Tally:
             self.findings.append(Finding(where, what, chain))
         else:
             self.more += 1
+
+    def take(self, findings: Iterable[Finding]) -> None:
+        """Take several, as `find` takes one."""
+        for one in findings:
+            self.find(one.where, one.what, one.chain)
 
     def result(self) -> Checked:
         """All of it."""

@@ -139,7 +139,8 @@ class Care:
             await self.compact(live)
         except UnavailableError:  # closed meanwhile
             return
-        except (QflowError, OSError) as error:
+        except (QflowError, OSError, TypeError, ValueError) as error:
+            # What members attested or wrote is at fault: the others go on.
             self._kept[live.row.id] = (live.tail.operations, live.tail.size_bytes)
             _log.error("a document is not compacted", document=live.row.name, why=str(error))
 

@@ -158,18 +158,18 @@ class Live:
         """Add changes to the log, durable on return; False when the operation was done already.
 
         Raises StaleError when another process wrote first: what it wrote is read then."""
-        pack = checked.pack()
-        make = partial(
-            added_blocks,
-            self.owner,
-            self.tail.number + 1,
-            self.tail.head,
-            [(pack, checked.operations)] if len(checked) else [],
-        )
-        added = await _run(make, len(pack) > INLINE_BYTES)
         append = self.store.append
         doc, head = self.row.id, self.tail.head
         try:
+            pack = checked.pack()
+            make = partial(
+                added_blocks,
+                self.owner,
+                self.tail.number + 1,
+                head,
+                [(pack, checked.operations)] if len(checked) else [],
+            )
+            added = await _run(make, len(pack) > INLINE_BYTES)
             saved = await self.store.database.write_async(
                 lambda db: append(db, doc, head, added, digest)
             )

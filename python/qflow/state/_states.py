@@ -331,9 +331,14 @@ class States:
             if progress is not None:
                 progress(tally.versions, len(versions) if chain is not None else total)
         if chain is None:
-            self._check_file(tally)
-            for broken in check_home(self._blocks, self._subnet, self._keys):
-                tally.find(broken.where, broken.what, broken.chain)
+            tally.take(self.verify_file().findings)
+        return tally.result()
+
+    def verify_file(self) -> Checked:
+        """The part of `verify` that is of no chain: the file, its pins, and every document."""
+        tally = Tally()
+        self._check_file(tally)
+        tally.take(check_home(self._blocks, self._subnet, self._keys))
         return tally.result()
 
     def _check_file(self, tally: Tally) -> None:
