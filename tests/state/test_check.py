@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from qflow import _core
-from qflow.errors import CorruptError
+from qflow.errors import CorruptError, VerificationError
 from qflow.state import Checked, Version
 from qflow.state._reader import name_of
 from qflow.state._version import make_version
 from tests.state.executions import Execution, Home, Keys, node
 from tests.state.test_read import CHANGES, KINDS, filled, overwrite, parts_of
+from tests.state.test_removal import count
 
 
 def whats(checked: Checked) -> str:
@@ -122,7 +123,7 @@ def test_tables_that_were_exchanged_in_the_file_are_found_or_made_anew(
             assert home.states.history(execution.chain) == saved[::-1]
 
 
-@pytest.mark.holds("S14")
+@pytest.mark.holds("S8", "S12", "S14")
 def test_a_version_that_is_pinned_and_damaged_is_found_when_no_index_lists_it(
     home: Home, execution: Execution
 ) -> None:
@@ -130,8 +131,27 @@ def test_a_version_that_is_pinned_and_damaged_is_found_when_no_index_lists_it(
     overwrite(home.path, saved[-1].cid, CHANGES["flipped"])
     home.open()
     assert home.states.rebuild() == len(saved) - 1
-    assert home.states.newest_good(execution.chain).refused == []
-    assert name_of(saved[-1].cid) in whats(home.states.verify())
+    for _ in range(2):
+        good = home.states.newest_good(execution.chain)
+        assert (good.version, [one.cid for one in good.refused]) == (saved[-2], [saved[-1].cid])
+        assert name_of(saved[-1].cid) in whats(home.states.verify())
+        home.reopen()
+    home.states.delete(chain=execution.chain)
+    assert count(home, "pin") == 0
+    assert home.states.verify().findings == []
+    assert saved[-1].cid in home.pins.unwanted
+
+
+@pytest.mark.holds("S8")
+def test_when_no_version_can_be_listed_each_is_named(home: Home, execution: Execution) -> None:
+    saved = filled(home, execution)
+    for one in saved:
+        overwrite(home.path, one.cid, CHANGES["flipped"])
+    home.open()
+    assert home.states.rebuild() == 0
+    with pytest.raises(VerificationError) as refused:
+        home.states.newest_good(execution.chain)
+    assert all(name_of(one.cid) in str(refused.value) for one in saved)
 
 
 @pytest.mark.holds("S10")

@@ -25,6 +25,8 @@ from qflow.state._version import Summary, make_version
 from qflow.storage import SqliteBlocks
 
 CHECKPOINT: Final = "q.qflow.checkpoint.created.v1"
+PIN_NAME: Final = "qflow.state"
+"""How the names of versions' pins begin."""
 GENESIS: Final = bytes(HASH_BYTES)
 """What the first record of a chain names as the hash before it."""
 SUMMARY_OF_META: Final = ("why", "size", "frames", "label", "description")
@@ -109,7 +111,7 @@ def erased(chain: bytes) -> ErasedError:
 
 def pin_name(saved: Saved) -> str:
     """What the pin of a version is called, here and at every endpoint."""
-    return f"qflow.state/{model.id_text(saved.chain)}/{saved.number}"
+    return f"{PIN_NAME}/{model.id_text(saved.chain)}/{saved.number}"
 
 
 def saved_of(cid: bytes, fields: dict[str, Any], summary: Summary) -> Saved:

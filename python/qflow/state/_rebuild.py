@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
-from typing import Final
+from contextlib import suppress
+from typing import Final, NamedTuple
 
-from qflow import _core
+from qflow import _core, model
 from qflow.diagnostics import logger
 from qflow.errors import ErasedError, QflowError, UnavailableError
 from qflow.state import _index
-from qflow.state._commit import head_of, saved_of
+from qflow.state._commit import PIN_NAME, head_of, saved_of
 from qflow.state._index import Head
+from qflow.state._ports import Pins
 from qflow.state._reader import Reader, name_of
-from qflow.state._saved import Saved
+from qflow.state._saved import Refused, Saved
 from qflow.state._version import Summary, is_version
 from qflow.storage import SqliteBlocks
 
@@ -25,6 +27,13 @@ SEALED: Final = Summary(flow="", why="", size=0, frames=0, status="sealed")
 _log = logger("qflow.state")
 
 Row = tuple[Saved, Head]
+
+
+class Unlisted(NamedTuple):
+    """A pin of a version that the index does not list."""
+
+    cid: bytes
+    number: int
 
 
 def pinned(db: sqlite3.Connection) -> list[bytes]:
@@ -67,6 +76,67 @@ def _row(reader: Reader, store: SqliteBlocks, cid: bytes) -> Row | None:
     except (ErasedError, UnavailableError):
         saved = saved_of(cid, version.fields(), SEALED)
     return saved, head_of(cid, version.fields())
+
+
+def rebuild(reader: Reader, store: SqliteBlocks) -> int:
+    """Make the index anew from what is pinned; gives how many versions there are."""
+    rows: dict[bytes, Row | None] = {}
+
+    def job(db: sqlite3.Connection) -> int | None:
+        cids = pinned(db)
+        if any(cid not in rows for cid in cids):
+            return None  # pinned meanwhile; a bad block is marked by a write of its own
+        return write(db, [row for cid in cids if (row := rows[cid]) is not None])
+
+    while True:
+        new = [cid for cid in store.database.read(pinned) if cid not in rows]
+        found = rows_of(reader, store, new)
+        rows |= {cid: found.get(cid) for cid in new}
+        if (count := store.database.write(job)) is not None:
+            return count
+
+
+def unlisted(db: sqlite3.Connection) -> dict[bytes, list[Unlisted]]:
+    """By chain, the pins that are named as those of versions and that the index does not list: it
+    was made anew while they could not be read, or not believed."""
+    query = (
+        "SELECT cid, name FROM pin WHERE name GLOB ? AND NOT EXISTS"
+        " (SELECT 1 FROM state_version WHERE state_version.cid = pin.cid)"
+    )
+    found: dict[bytes, list[Unlisted]] = {}
+    for cid, name in db.execute(query, (f"{PIN_NAME}/*/*",)):
+        _, execution, number = name.split("/", 2)
+        with suppress(ValueError):  # a name by others
+            found.setdefault(model.id_bytes(execution), []).append(Unlisted(cid, int(number)))
+    return found
+
+
+def still_unlisted(
+    db: sqlite3.Connection, chain: bytes, ones: Iterable[Unlisted], newer_than: int
+) -> list[Refused]:
+    """What is to be said of those, the newest first."""
+    why = "it is pinned, but not listed: it could not be read, or somebody took it off the list"
+    return [
+        Refused(one.cid, why, chain)
+        for one in sorted(ones, key=lambda one: -one.number)
+        if one.number > newer_than and _is_unlisted(db, one.cid)
+    ]
+
+
+def _is_unlisted(db: sqlite3.Connection, cid: bytes) -> bool:
+    pinned = db.execute("SELECT 1 FROM pin WHERE cid = ?", (cid,)).fetchone()
+    return pinned is not None and _index.version_of(db, cid) is None
+
+
+def release(
+    db: sqlite3.Connection, store: SqliteBlocks, pins: Pins | None, ones: Iterable[Unlisted]
+) -> None:
+    """Let go of the pins of those that are still not listed, here and at every endpoint."""
+    for one in ones:
+        if _is_unlisted(db, one.cid):
+            store.unpin_block(db, one.cid)
+            if pins is not None:
+                pins.want_unpin(db, one.cid)
 
 
 def write(db: sqlite3.Connection, rows: Iterable[Row]) -> int:

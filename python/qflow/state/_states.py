@@ -82,6 +82,7 @@ class States:
         )
         if not self._db.read(_index.is_whole):
             self.rebuild()
+        self._unlisted = self._db.read(_rebuild.unlisted)
 
     # -- keeping ---------------------------------------------------------------------------
 
@@ -274,7 +275,7 @@ class States:
         text has each CID with the reason.
         """
         versions = self.history(chain)
-        if not versions:
+        if not versions and chain not in self._unlisted:
             raise BlockNotFoundError(f"{model.id_text(chain)} has no version")
         refused: list[Refused] = []
         for listed in versions:
@@ -286,9 +287,18 @@ class States:
                 refused.append(Refused(listed.cid, str(error), chain, listed.seq))
                 self._tell_refused(refused[-1])
             else:
-                return Good(saved, text, refused)
+                return Good(saved, text, [*self._unlisted_of(chain, saved.number), *refused])
+        refused = [*self._unlisted_of(chain, -1), *refused]
         why = "; ".join(f"{name_of(one.cid)}: {one.why}" for one in refused)
         raise VerificationError(f"no version of {model.id_text(chain)} is good: {why}")
+
+    def _unlisted_of(self, chain: bytes, newer_than: int) -> Sequence[Refused]:
+        if not (ones := self._unlisted.get(chain)):
+            return []
+        found = self._db.read(lambda db: _rebuild.still_unlisted(db, chain, ones, newer_than))
+        for one in found:
+            self._tell_refused(one)
+        return found
 
     def _open(self, cid: bytes, *, whole: bool) -> tuple[Saved, bytes]:
         opened = self._reader.open(cid)
@@ -361,6 +371,7 @@ class States:
 
         def doomed(db: sqlite3.Connection) -> Versions:
             if chain is not None:
+                _rebuild.release(db, self._blocks, self._pins, self._unlisted.get(chain, ()))
                 return _index.versions_of(db, chain)
             found = _index.version_of(db, cid or b"")
             return [] if found is None else [found]
@@ -469,20 +480,9 @@ class States:
 
     def rebuild(self) -> int:
         """Make the index anew from the version blocks; gives how many there are."""
-        rows: dict[bytes, _rebuild.Row | None] = {}
-
-        def job(db: sqlite3.Connection) -> int | None:
-            pinned = _rebuild.pinned(db)
-            if any(cid not in rows for cid in pinned):
-                return None  # pinned meanwhile; a bad block is marked by a write of its own
-            return _rebuild.write(db, [row for cid in pinned if (row := rows[cid]) is not None])
-
-        while True:
-            new = [cid for cid in self._db.read(_rebuild.pinned) if cid not in rows]
-            found = _rebuild.rows_of(self._reader, self._blocks, new)
-            rows |= {cid: found.get(cid) for cid in new}
-            if (count := self._db.write(job)) is not None:
-                return count
+        count = _rebuild.rebuild(self._reader, self._blocks)
+        self._unlisted = self._db.read(_rebuild.unlisted)
+        return count
 
     def stats(self) -> dict[str, int]:
         """`versions`, `chains`, and of the cache: `cached_blocks`, `cached_bytes`, `hits`,

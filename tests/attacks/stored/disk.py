@@ -102,8 +102,8 @@ on_database("the newest versions taken out of the list", INDEX,
             sql(f"DELETE FROM state_version WHERE {NEWEST}"), use="equal", tries=1,
             note="a head without its version: the list is made again")  # fmt: skip
 on_database("all but the first versions taken out, and the heads set back to them", INDEX,
-            sql("DELETE FROM state_version WHERE number > 0", HEADS), use="an older one", tries=1,
-            note="verify names them: their pins are still there")  # fmt: skip
+            sql("DELETE FROM state_version WHERE number > 0", HEADS), use="the one before", tries=1,
+            note="their pins are still there: a restore and a check name them")  # fmt: skip
 on_database("the head set back to the first version", INDEX, sql(HEADS), use="equal", tries=1)
 on_database("no heads", INDEX, sql("DELETE FROM state_head"), use="equal", tries=1)
 on_database("no list", INDEX, sql("DELETE FROM state_version"), use="equal", tries=1)
