@@ -8,16 +8,25 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 FAULTS = ("error=EIO", "error=ENOSPC", "signal=SIGKILL")
 FULL = os.environ.get("QFLOW_TEST_FULL") == "1"
 TIMEOUT_S = 60
+
+# Those that SQLite, and the file of keys, read, write and sync with.
+CALLS_OF_A_HOME = [
+    *("pwrite64", "fdatasync", "fsync", "pread64", "write", "read", "openat", "close"),
+    *("ftruncate", "fallocate", "rename", "renameat2", "link", "unlink", "mkdir", "mmap"),
+    *("fcntl", "fstat", "newfstatat", "statx", "lseek", "flock", "chmod", "fchmod"),
+]
 
 
 @dataclass(frozen=True)
@@ -70,3 +79,51 @@ def times(count: int, most: int = 1000) -> list[int]:
         step = -(-count // most)
         return sorted({*range(1, count + 1, step), count})
     return sorted({1, min(count, 3), count})
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A module that is run again and again, with another call that fails each time.
+
+    `check` looks at what the next process finds at the path. The calls of a commit are those that
+    the work must not survive: a trial in which they fail and nothing comes of it shows nothing.
+    """
+
+    module: str
+    path: str
+    calls: Sequence[str]
+    calls_of_a_commit: Sequence[str]
+    check: Callable[[Path, Run, str], None]
+    most: int = 1000
+    prepare: Callable[[Path], object] = lambda path: None
+    """Make what a run begins with."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        return self.calls if FULL else self.calls_of_a_commit
+
+    def whole(self, strace: str, folder: Path, acknowledged: Iterable[int]) -> Counter[str]:
+        """How often a thread makes each call when nothing fails."""
+        path = folder / self.path
+        self.prepare(path)
+        done = run(strace, self.module, path, self.calls)
+        assert done.closed, done
+        assert done.acknowledged == list(acknowledged), done
+        self.check(path, done, "nothing failed")
+        return done.calls
+
+    def fail_each(self, strace: str, folder: Path, name: str, fault: str, count: int) -> None:
+        """The call fails each time that it is made, in a run of its own."""
+        failed = 0
+        for when in times(count, self.most) if count else []:
+            what = f"{name}:{fault}:when={when}"
+            path = folder / str(when) / self.path
+            path.parent.mkdir()
+            self.prepare(path)
+            done = run(strace, self.module, path, self.calls, what)
+            assert done.status in (0, 1, -signal.SIGKILL), (what, done)
+            assert done.closed or done.status != 0, (what, done)
+            self.check(path, done, what)
+            failed += done.status != 0
+            shutil.rmtree(path.parent)
+        assert failed > 0 or name not in self.calls_of_a_commit

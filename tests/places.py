@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
@@ -34,6 +35,13 @@ class Place:
 
     def steps(self) -> list[str]:
         return [step for step, _ in self.world.calls]
+
+    def lose_log(self, older: Path | None = None) -> None:
+        """It is gone, or an older copy of it is put back; the index is made anew."""
+        shutil.rmtree(self.home / "log")
+        (self.home / "index.db").unlink()
+        if older is not None:
+            shutil.copytree(older, self.home / "log")
 
 
 @pytest.fixture

@@ -91,8 +91,7 @@ async def test_who_restores_behind_a_later_epoch_begins_one_beyond_it(tmp_path: 
         execution, older = await taken_over(a, one, two, tmp_path)
         await two.checkpoint(execution)
         await carry(two, one, execution, tmp_path)
-    shutil.rmtree(a.home / "log")
-    (a.home / "index.db").unlink()
+    a.lose_log()
     a.world.calls.clear()
     async with a.node() as one:
         await one.states.restore(older["version"], dry_run=False, actor="t")

@@ -8,21 +8,14 @@ from typing import Any
 import pytest
 
 from qflow.node import Node
+from tests.engine.flows import head_with
 from tests.nodes import until, verify
 from tests.places import Place, carry, places, trust
 
 __all__ = ["places"]
 pytestmark = pytest.mark.anyio
 
-HEAD = """\
-document:
-  dsl: '1.0.3'
-  namespace: test
-  name: shop
-  version: '1.0.0'
-  metadata: {qflow: {documents: {stock: stock}}}
-do:
-"""
+HEAD = head_with("{documents: {stock: stock}}") + "do:\n"
 
 
 async def exchange(one: Node, other: Node, name: str) -> None:

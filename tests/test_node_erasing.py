@@ -40,6 +40,10 @@ async def ended(here: Node, world: World) -> str:
     return execution
 
 
+async def erase(here: Node, execution: str) -> str:
+    return await here.care.erase(execution, reason="asked", actor="ann")
+
+
 def owed(here: Node, kind: str) -> set[bytes]:
     query = "SELECT subject FROM outbox WHERE kind = ?"
     rows = here._stored.database.read(lambda db: db.execute(query, (kind,)).fetchall())
@@ -99,9 +103,9 @@ async def test_an_erasure_that_is_not_finished_says_so_and_is_when_asked_again(
         store = Refusing(monkeypatch, 2)
         for _ in range(2):
             with pytest.raises(UnavailableError, match=f"{execution} is on record, but not fin"):
-                await here.care.erase(execution, reason="asked", actor="ann")
+                await erase(here, execution)
             assert len(versions(here, execution)) == 1
-        assert await here.care.erase(execution, reason="asked", actor="ann") == execution
+        assert await erase(here, execution) == execution
         assert versions(here, execution) == []
         assert envelope in owed(here, "remove")
         # What a store that was put back has of it goes as well.
@@ -122,7 +126,7 @@ async def test_an_erasure_that_is_not_finished_is_finished_by_itself(
         execution = await ended(here, world)
         store = Refusing(monkeypatch, 3)
         with pytest.raises(UnavailableError):
-            await here.care.erase(execution, reason="asked", actor="ann")
+            await erase(here, execution)
         with anyio.fail_after(20):
             while store.calls < 4:
                 await clock.advance(1_000)
@@ -145,8 +149,8 @@ async def test_a_key_that_could_not_be_overwritten_gets_no_second_tombstone(
         with monkeypatch.context() as patch:
             patch.setattr(here._keyring, "shred", refuse)
             with pytest.raises(UnavailableError, match="Input/output"):
-                await here.care.erase(execution, reason="asked", actor="ann")
-        assert await here.care.erase(execution, reason="asked", actor="ann") == execution
+                await erase(here, execution)
+        assert await erase(here, execution) == execution
         assert here._keyring.is_destroyed(key_of(here, execution))
         assert len(tombstones(here)) == 1
 
@@ -181,7 +185,7 @@ async def test_every_envelope_is_removed_also_when_the_store_was_lost(
     for path in (tmp_path / "home").glob("state.db*"):
         path.unlink()
     async with node(tmp_path, world, storage=KUBO) as here:
-        await here.care.erase(execution, reason="asked", actor="ann")
+        await erase(here, execution)
         assert owed(here, "remove") == set(sent)
         (meta,) = tombstones(here)
         assert [meta["envelope"], *meta["earlier"]] == [str(_core.Cid(cid)) for cid in sent]
@@ -238,7 +242,7 @@ async def test_a_checkpoint_that_waited_is_not_kept_once_its_execution_is_erased
                 tasks.start_soon(ask)
                 await until(lambda: bool(met))
                 await here.abort(execution)
-                await here.care.erase(execution, reason="asked", actor="ann")
+                await erase(here, execution)
                 shut[0] = False
         assert raised == ["ErasedError"]
         assert versions(here, execution) == []

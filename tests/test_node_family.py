@@ -33,10 +33,15 @@ BEHIND = ["/do/2/h", "/do/1/q"]
 """What no checkpoint below has: the step that is held, and what follows its end."""
 
 
-async def waiting(place: Place, here: Node) -> tuple[str, str, str]:
-    """An execution, the one that it waits for, and the one that this waits for, which is held."""
+def know_all(here: Node) -> None:
+    """Both flows that others run."""
     here.know(LEAF)
     here.know(CHILD)
+
+
+async def waiting(place: Place, here: Node) -> tuple[str, str, str]:
+    """An execution, the one that it waits for, and the one that this waits for, which is held."""
+    know_all(here)
     execution = await here.start(PARENT, {})
     await until(lambda: place.steps()[-1:] == ["/do/2/h"])
     flows = {one.flow.split("/")[1]: one.id for one in here.list()}
@@ -50,7 +55,8 @@ async def made(here: Any, execution: str) -> Any:
 
 
 async def delivered(place: Place, one: Node, other: Node, folder: Path) -> tuple[str, str, str]:
-    """As `waiting`, and the other node has a checkpoint of each."""
+    """As `waiting`, and the other node has a checkpoint of each and knows their flows."""
+    know_all(other)
     execution, child, leaf = await waiting(place, one)
     await made(one, execution)
     await trust(one, other, folder)
@@ -72,8 +78,7 @@ async def test_what_an_execution_waits_for_is_kept_carried_and_restored_with_it(
             (execution, "all"), (child, None), (leaf, None),
         }  # fmt: skip
         async with b.node() as two:
-            two.know(LEAF)
-            two.know(CHILD)
+            know_all(two)
             await trust(one, two, tmp_path)
             file = str(tmp_path / "x.car")
             done = await last(one.states.export([execution], file, with_key=True, replace=True))
@@ -110,8 +115,7 @@ async def test_a_subflow_of_which_nothing_is_here_begins_anew_only_when_that_is_
         assert done.missing == (child,)
         await trust(one, two, tmp_path)
         await carry(one, two, execution, tmp_path)
-        two.know(LEAF)
-        two.know(CHILD)
+        know_all(two)
         for dry_run in (True, False):
             with pytest.raises(ExecutionStateError, match=f"waits for {child}, .*children-anew"):
                 await two.states.restore(execution, dry_run=dry_run, actor="t")
@@ -135,8 +139,6 @@ async def test_the_engine_begins_none_anew_that_is_kept(
     a, b = places
     async with a.node() as one, b.node() as two:
         execution, child, _ = await delivered(a, one, two, tmp_path)
-        two.know(LEAF)
-        two.know(CHILD)
         b.world.gate.set()
         with monkeypatch.context() as patched:
             patched.setattr("qflow.node._states.family_of", lambda *_, **__: _family.Family())
@@ -156,8 +158,6 @@ async def test_a_restore_of_several_that_is_cut_off_is_done_again(
     a, b = places
     async with a.node() as one, b.node() as two:
         execution, child, leaf = await delivered(a, one, two, tmp_path)
-        two.know(LEAF)
-        two.know(CHILD)
         adopt, count = Adoption.adopt, [0]
 
         async def cut(*given: Any, **more: Any) -> Any:
@@ -211,8 +211,7 @@ async def test_the_files_of_a_home_are_kept_and_restored_alike(
     async with a.node() as one:
         async with b.node() as two:
             await trust(one, two, tmp_path)
-            two.know(LEAF)
-            two.know(CHILD)
+            know_all(two)
         execution, child, leaf = await waiting(a, one)
     file = str(tmp_path / "x.car")
     async with open_state_care(a.config) as care:
@@ -265,9 +264,7 @@ async def test_a_log_that_is_behind_the_store_is_not_gone_on_with(tmp_path: Path
         await here.pause(execution)
         await here.checkpoint(execution)
         size = here.show(execution).seq
-    shutil.rmtree(place.home / "log")
-    (place.home / "index.db").unlink()
-    shutil.copytree(tmp_path / "older", place.home / "log")
+    place.lose_log(older=tmp_path / "older")
     calls = len(place.world.calls)
     place.world.gate.set()
     async with place.node() as here:

@@ -130,9 +130,7 @@ async def test_a_log_that_is_older_than_the_store_is_not_gone_on_with(tmp_path: 
     async with a.node() as one:
         await one.resume(execution)
         made = await one.checkpoint(execution)
-    shutil.rmtree(a.home / "log")
-    shutil.move(tmp_path / "log", a.home / "log")
-    (a.home / "index.db").unlink()
+    a.lose_log(older=tmp_path / "log")
     a.world.gate.set()
     async with a.node() as one:
         with pytest.raises(UnavailableError, match=f"checkpoint restore {execution}"):

@@ -5,9 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
-from itertools import groupby
 from struct import pack as pack_struct
 from typing import Any
 
@@ -15,51 +14,13 @@ import pytest
 
 from qflow import _core
 from tests.core.vectors import load_vectors, untag
+from tests.crdt.codec import column, deltas, number, zigzag
 
 VECTORS = load_vectors("crdt-change.json")
 SIGNED = b"qflow crdt change v1\n"
 
 SCALARS = (type(None), bool, int, float, str, bytes, _core.Cid, list, dict)
 WITHOUT_VALUE = {"set_map": 27, "delete": 28, "map": 30}
-
-
-def number(value: int) -> bytes:
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def column(values: Iterable[int]) -> bytes:
-    """Runs of equal numbers, and stretches of others."""
-    out, stretch = bytearray(), list[int]()
-
-    def end_stretch() -> None:
-        if stretch:
-            out.extend(number(len(stretch) << 1 | 1) + b"".join(map(number, stretch)))
-            stretch.clear()
-
-    for value, equal in groupby(values):
-        count = len(list(equal))
-        if count == 1:
-            stretch.append(value)
-        else:
-            end_stretch()
-            out.extend(number(count << 1) + number(value))
-    end_stretch()
-    return bytes(out)
-
-
-def zigzag(value: int) -> int:
-    """Of a number that is taken as a signed one of 64 bits."""
-    value = (value + 2**63) % 2**64 - 2**63
-    return value << 1 if value >= 0 else (-value << 1) - 1
-
-
-def deltas(values: Sequence[int]) -> list[int]:
-    return [zigzag(after - before) for before, after in zip([0, *values], values, strict=False)]
 
 
 def value_kind(value: Any) -> int:

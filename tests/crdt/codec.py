@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from tests.crdt import canonical
@@ -47,7 +47,7 @@ def unzigzag(value: int) -> int:
     return value >> 1 if value & 1 == 0 else -1 - (value >> 1)
 
 
-def column(values: Sequence[int]) -> bytes:
+def column(values: Iterable[int]) -> bytes:
     """Runs of two or more equal numbers, and stretches of those without equal neighbours."""
     out, stretch = bytearray(), list[int]()
 

@@ -14,6 +14,18 @@ from qflow.errors import FlowError
 HEAD = "document: {dsl: '1.0.3', namespace: test, name: flow, version: '1.0.0'}\n"
 
 
+def head_with(options: str) -> str:
+    """The head of a flow that says this under `qflow`."""
+    return f"""\
+document:
+  dsl: '1.0.3'
+  namespace: test
+  name: shop
+  version: '1.0.0'
+  metadata: {{qflow: {options}}}
+"""
+
+
 def flow(tasks: str, head: str = "") -> str:
     """A flow with these lines under `do`, and these before it."""
     return f"{HEAD}{head}do:\n{tasks}\n"

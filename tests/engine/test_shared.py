@@ -9,19 +9,10 @@ import pytest
 from qflow.engine._replay import replay
 from qflow.engine._state import Status
 from qflow.errors import ReplayError
-from tests.engine.flows import problem, problems
+from tests.engine.flows import head_with, problem, problems
 from tests.engine.world import KEY, Failed, World
 
-HEAD = """\
-document:
-  dsl: '1.0.3'
-  namespace: test
-  name: shop
-  version: '1.0.0'
-  metadata:
-    qflow:
-      documents: {cart: '${ "shop/cart/" + .customer }', stock: shop/stock}
-"""
+HEAD = head_with("""{documents: {cart: '${ "shop/cart/" + .customer }', stock: shop/stock}}""")
 CART = {"items": {"tea": 2, "milk": 1}, "total": 7, "tags": ["a"]}
 ADA = {"customer": "ada"}
 
@@ -228,11 +219,7 @@ def test_a_retry_reads_again() -> None:
 def test_what_a_flow_says_of_its_documents_is_checked(
     options: str, path: str, message: str
 ) -> None:
-    text = (
-        HEAD.split("  metadata")[0]
-        + f"  metadata: {{qflow: {options}}}\ndo: [{{a: {{set: {{x: 1}}}}}}]\n"
-    )
-    found = problem(text)
+    found = problem(f"{head_with(options)}do: [{{a: {{set: {{x: 1}}}}}}]\n")
     assert found.path == f"/document/metadata/qflow{path}"
     assert message in found.message
 
@@ -261,6 +248,7 @@ def test_no_variable_of_a_task_hides_the_documents() -> None:
     [
         ("{set: {/a: 1}}", "/document", "must be a name"),
         ("{document: card, set: {/a: 1}}", "/document", "must be a name"),
+        ("{document: [1], set: {/a: 1}}", "/document", "must be a name"),
         ("{document: cart}", "", "changes nothing"),
         ("{document: cart, put: {/a: 1}}", "/put", "unknown field"),
         ("{document: cart, set: [1]}", "/set", "must be an object"),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from qflow import _core
 from qflow.errors import ErasedError, UnavailableError
-from qflow.state import CompactionLimits, Documents
+from qflow.state import CompactionLimits, Document, Documents
 from qflow.storage import Database, SqliteBlocks
 from tests.state.executions import Pins, node
 
@@ -78,6 +78,25 @@ class Place:
     def events(self, kind: str) -> list[dict[str, Any]]:
         """What was told of one kind."""
         return [data for name, data in self.told if name == f"q.qflow.crdt.{kind}.v1"]
+
+
+@asynccontextmanager
+async def opened(places: Sequence[Place], **more: Any) -> AsyncGenerator[list[Document], None]:
+    """The document at each place."""
+    async with AsyncExitStack() as stack:
+        made = []
+        for place in places:
+            documents = await stack.enter_async_context(place.opened(**more))
+            made.append(await documents.open(NAME))
+        yield made
+
+
+async def exchange(carts: Sequence[Document]) -> None:
+    """Each takes what it lacks of each other."""
+    for one in carts:
+        for other in carts:
+            if one is not other:
+                await one.apply(other.delta(one.clock))
 
 
 NEVER = CompactionLimits(operations=10**9, size_bytes=1 << 40, blocks=10**9)

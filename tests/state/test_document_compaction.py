@@ -2,40 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import anyio
 import pytest
 
 from qflow.errors import StaleError, VerificationError
-from qflow.state import CompactionLimits, Document
+from qflow.state import CompactionLimits
+from qflow.state._document_exchange import Exported
 from qflow.storage._blocks import text_of
-from tests.state.documents import NAME, NEVER, Place
+from tests.state.documents import NAME, NEVER, Place, exchange
+from tests.state.documents import opened as opened_at
 from tests.state.executions import node
 
 pytestmark = pytest.mark.anyio
 
 TWO = (1, 2)
-
-
-@asynccontextmanager
-async def opened(places: Sequence[Place], **more: Any) -> AsyncGenerator[list[Document], None]:
-    async with AsyncExitStack() as stack:
-        made = []
-        for place in places:
-            documents = await stack.enter_async_context(place.opened(**{"limits": NEVER} | more))
-            made.append(await documents.open(NAME))
-        yield made
-
-
-async def exchange(carts: Sequence[Document]) -> None:
-    for one in carts:
-        for other in carts:
-            if one is not other:
-                await one.apply(other.delta(one.clock))
+opened = partial(opened_at, limits=NEVER)
 
 
 def blocks_in(place: Place) -> int:
@@ -201,6 +185,26 @@ async def test_a_snapshot_that_no_member_attests_is_refused(tmp_path: Path) -> N
         assert two.get() == {}
         await two.import_(await one.export())
         assert two.get() == one.get()
+
+
+@pytest.mark.holds("C10")
+async def test_a_strangers_change_behind_a_snapshot_that_is_attested_is_refused(
+    tmp_path: Path,
+) -> None:
+    places = [Place(tmp_path / str(number), number, members=TWO) for number in TWO]
+    places[0].members = [node(1).public]
+    stranger = Place(tmp_path / "stranger", 9)
+    async with opened([*places, stranger]) as [one, two, other]:
+        await one.set("/a", "own")
+        await one.compact()
+        await other.set("/a", "foreign")
+        sent = Exported.parse(await one.export())
+        sent = sent._replace(packs=[*sent.packs, other.delta()])
+        taken = await two.import_(sent.encode())
+        assert [why for _, why in taken.refused] == ["its replica is no member"]
+        assert two.get() == one.get() == {"a": "own"}
+    async with opened(places) as [one, two]:
+        assert two.get() == {"a": "own"}
 
 
 async def test_it_begins_by_itself_at_its_bounds(tmp_path: Path) -> None:

@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 
 from qflow.errors import VerificationError
-from qflow.state import States
+from qflow.state import States, _document_live
+from qflow.state._document_store import added_blocks
 from qflow.storage import Database, SqliteBlocks
 from qflow.storage._blocks import text_of
 from tests.state.documents import NAME, NEVER, SUBNET, Place
 
 pytestmark = pytest.mark.anyio
+SIGNATURE_AT = 24
+"""Of the only change of a pack: behind five bytes of form, the id of the document, three counts."""
 
 
 async def a_document(place: Place) -> list[bytes]:
@@ -133,3 +136,29 @@ async def test_verifying_the_states_of_a_home_finds_a_damaged_document(tmp_path:
         (finding,) = states.verify().findings
         assert text_of(cids[-2]) in finding.what
         assert NAME in finding.what
+
+
+@pytest.mark.holds("C10")
+async def test_a_sealed_block_whose_change_is_not_signed_keeps_the_document_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has the key that seals is not for that one who may write."""
+    place = Place(tmp_path)
+
+    def forged(owner: Any, number: int, head: bytes, packs: list[tuple[bytes, int]]) -> Any:
+        ((pack, operations),) = packs
+        bad = bytearray(pack)
+        bad[SIGNATURE_AT] ^= 1
+        return added_blocks(owner, number, head, [(bytes(bad), operations)])
+
+    async with place.opened(limits=NEVER) as documents:
+        cart = await documents.open(NAME)
+        await cart.set("/a", 1)
+        with monkeypatch.context() as patched:
+            patched.setattr(_document_live, "added_blocks", forged)
+            await cart.set("/b", 2)
+    async with place.opened(limits=NEVER) as documents:
+        with pytest.raises(VerificationError, match=f"{NAME}.*signature is not good"):
+            await documents.open(NAME)
+        (finding,) = await documents.verify()
+        assert "signature is not good" in finding.what

@@ -6,7 +6,6 @@ and the document opens and goes on.
 
 from __future__ import annotations
 
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,23 +15,13 @@ from pathlib import Path
 import anyio
 import pytest
 
-from tests import faults
-from tests.faults import FAULTS, FULL, Run, times
+from tests.faults import CALLS_OF_A_HOME, FAULTS, Run, Trial
 from tests.state.documenter import NAME, WRITES, opened, step
 
 pytestmark = pytest.mark.faults
 
-CALLS = [
-    *("pwrite64", "fdatasync", "fsync", "pread64", "write", "read", "openat", "close"),
-    *("ftruncate", "fallocate", "rename", "renameat2", "link", "unlink", "mkdir", "mmap"),
-    *("fcntl", "fstat", "newfstatat", "statx", "lseek", "flock", "chmod", "fchmod"),
-]
 CALLS_OF_A_COMMIT = ["pwrite64", "fdatasync"]
 TIMES_MAX = 60
-
-
-def run(strace: str, path: Path, inject: str | None) -> Run:
-    return faults.run(strace, "tests.state.documenter", path, CALLS, inject)
 
 
 async def look(path: Path, acknowledged: int, what: str) -> None:
@@ -54,38 +43,28 @@ async def look(path: Path, acknowledged: int, what: str) -> None:
 
 
 def check(path: Path, done: Run, what: str) -> None:
-    assert done.status in (0, 1, -signal.SIGKILL), (what, done)
-    assert done.closed or done.status != 0, (what, done)
     assert done.acknowledged == list(range(len(done.acknowledged))), (what, done)
     anyio.run(look, path, len(done.acknowledged), what)
+
+
+TRIAL = Trial(
+    "tests.state.documenter", "home", CALLS_OF_A_HOME, CALLS_OF_A_COMMIT, check, TIMES_MAX
+)
 
 
 @pytest.fixture(scope="module")
 def calls(strace: str, tmp_path_factory: pytest.TempPathFactory) -> Counter[str]:
     """How often a thread makes each call when nothing fails."""
-    path = tmp_path_factory.mktemp("whole") / "home"
-    done = run(strace, path, None)
-    assert done.closed, done
-    assert done.acknowledged == list(range(WRITES))
-    check(path, done, "nothing")
-    return done.calls
+    return TRIAL.whole(strace, tmp_path_factory.mktemp("whole"), range(WRITES))
 
 
 @pytest.mark.holds("C11", "S17")
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("name", CALLS if FULL else CALLS_OF_A_COMMIT)
+@pytest.mark.parametrize("name", TRIAL.names)
 def test_whatever_call_of_a_write_fails_nothing_acknowledged_is_lost(
     tmp_path: Path, strace: str, calls: Counter[str], name: str, fault: str
 ) -> None:
-    failed = 0
-    for when in times(calls[name], TIMES_MAX) if calls[name] else []:
-        what = f"{name}:{fault}:when={when}"
-        path = tmp_path / f"home-{when}"
-        done = run(strace, path, what)
-        check(path, done, what)
-        failed += done.status != 0
-        shutil.rmtree(path)
-    assert failed > 0 or name not in CALLS_OF_A_COMMIT
+    TRIAL.fail_each(strace, tmp_path, name, fault, calls[name])
 
 
 @pytest.mark.holds("C11")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Sequence
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 
 from qflow.errors import UnavailableError
 from qflow.state import Document, Sibling, prefer
-from tests.state.documents import NAME, Place
+from tests.state.documents import Place, exchange, opened
 from tests.state.executions import node
 
 pytestmark = pytest.mark.anyio
@@ -23,25 +22,6 @@ THREE = (1, 2, 3)
 @pytest.fixture
 def places(tmp_path: Path) -> list[Place]:
     return [Place(tmp_path / str(number), number, members=THREE) for number in THREE]
-
-
-@asynccontextmanager
-async def opened(places: Sequence[Place], **more: Any) -> AsyncGenerator[list[Document], None]:
-    """The document at each place."""
-    async with AsyncExitStack() as stack:
-        made = []
-        for place in places:
-            documents = await stack.enter_async_context(place.opened(**more))
-            made.append(await documents.open(NAME))
-        yield made
-
-
-async def exchange(carts: Sequence[Document]) -> None:
-    """Each takes what it lacks of each other."""
-    for one in carts:
-        for other in carts:
-            if one is not other:
-                await one.apply(other.delta(one.clock))
 
 
 @pytest.mark.holds("C4", "C5")

@@ -6,40 +6,25 @@ verify, and the home opens and goes on.
 
 from __future__ import annotations
 
-import shutil
-import signal
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from qflow import _core
-from tests import faults
-from tests.faults import FAULTS, FULL, Run, times
+from tests.faults import CALLS_OF_A_HOME, FAULTS, Run, Trial
 from tests.state.checkpointer import CHAIN, CHECKPOINTS, state_of, step
 from tests.stored import Execution, Home
 
 pytestmark = pytest.mark.faults
 
-# Those that SQLite, and the file of keys, read, write and sync with.
-CALLS = [
-    *("pwrite64", "fdatasync", "fsync", "pread64", "write", "read", "openat", "close"),
-    *("ftruncate", "fallocate", "rename", "renameat2", "link", "unlink", "mkdir", "mmap"),
-    *("fcntl", "fstat", "newfstatat", "statx", "lseek", "flock", "chmod", "fchmod"),
-]
 CALLS_OF_A_COMMIT = ["pwrite64", "fdatasync"]
 TIMES_MAX = 60
 """Of one call, evenly: a page that is read or written is like the one before it."""
 
 
-def run(strace: str, path: Path, inject: str | None) -> Run:
-    return faults.run(strace, "tests.state.checkpointer", path, CALLS, inject)
-
-
 def check(path: Path, done: Run, what: str) -> None:
     """The home as the next process finds it."""
-    assert done.status in (0, 1, -signal.SIGKILL), (what, done)
-    assert done.closed or done.status != 0, (what, done)
     acknowledged = done.acknowledged
     assert acknowledged == list(range(len(acknowledged))), (what, done)
     with Home(path) as home:
@@ -57,29 +42,21 @@ def check(path: Path, done: Run, what: str) -> None:
         assert home.states.verify().findings == [], what
 
 
+TRIAL = Trial(
+    "tests.state.checkpointer", "home", CALLS_OF_A_HOME, CALLS_OF_A_COMMIT, check, TIMES_MAX
+)
+
+
 @pytest.fixture(scope="module")
 def calls(strace: str, tmp_path_factory: pytest.TempPathFactory) -> Counter[str]:
     """How often a thread makes each call when nothing fails."""
-    path = tmp_path_factory.mktemp("whole") / "home"
-    done = run(strace, path, None)
-    assert done.closed, done
-    assert done.acknowledged == list(range(CHECKPOINTS))
-    check(path, done, "nothing")
-    return done.calls
+    return TRIAL.whole(strace, tmp_path_factory.mktemp("whole"), range(CHECKPOINTS))
 
 
 @pytest.mark.holds("S17", "S8")
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("name", CALLS if FULL else CALLS_OF_A_COMMIT)
+@pytest.mark.parametrize("name", TRIAL.names)
 def test_whatever_call_of_a_checkpoint_fails_nothing_acknowledged_is_lost(
     tmp_path: Path, strace: str, calls: Counter[str], name: str, fault: str
 ) -> None:
-    failed = 0
-    for when in times(calls[name], TIMES_MAX) if calls[name] else []:
-        what = f"{name}:{fault}:when={when}"
-        path = tmp_path / f"home-{when}"
-        done = run(strace, path, what)
-        check(path, done, what)
-        failed += done.status != 0
-        shutil.rmtree(path)
-    assert failed > 0 or name not in CALLS_OF_A_COMMIT
+    TRIAL.fail_each(strace, tmp_path, name, fault, calls[name])

@@ -6,8 +6,6 @@ Whatever fails: what was acknowledged is there, nothing half-written is, and the
 from __future__ import annotations
 
 import re
-import shutil
-import signal
 import subprocess
 import sys
 from collections import Counter
@@ -17,8 +15,7 @@ import pytest
 
 from qflow.errors import BlockNotFoundError
 from qflow.storage import Database, SqliteBlocks
-from tests import faults
-from tests.faults import FAULTS, FULL, Run, times
+from tests.faults import FAULTS, Run, Trial
 from tests.storage.writer import ROUNDS, blocks_of, keep
 
 CALLS = [
@@ -28,13 +25,8 @@ CALLS = [
 CALLS_OF_A_COMMIT = ["pwrite64", "fdatasync"]
 
 
-def run(strace: str, path: Path, inject: str | None) -> Run:
-    return faults.run(strace, "tests.storage.writer", path, CALLS, inject)
-
-
 def check(path: Path, done: Run, what: str) -> None:
     """The store as the next process finds it."""
-    assert done.status in (0, 1, -signal.SIGKILL), (what, done)
     assert done.closed == (done.status == 0), (what, done)
     assert done.acknowledged == list(range(len(done.acknowledged))), (what, done)
     with Database(path) as database:
@@ -57,33 +49,23 @@ def check(path: Path, done: Run, what: str) -> None:
         database.write(lambda db: keep(store, db, number=newest + 1))
 
 
+TRIAL = Trial("tests.storage.writer", "state.db", CALLS, CALLS_OF_A_COMMIT, check)
+
+
 @pytest.fixture(scope="module")
 def calls(strace: str, tmp_path_factory: pytest.TempPathFactory) -> Counter[str]:
     """How often a thread makes each call when nothing fails."""
-    path = tmp_path_factory.mktemp("whole") / "state.db"
-    whole = run(strace, path, None)
-    assert whole.acknowledged == list(range(ROUNDS)), whole
-    check(path, whole, "nothing failed")
-    return whole.calls
+    return TRIAL.whole(strace, tmp_path_factory.mktemp("whole"), range(ROUNDS))
 
 
 @pytest.mark.faults
 @pytest.mark.holds("S17")
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("name", CALLS if FULL else CALLS_OF_A_COMMIT)
+@pytest.mark.parametrize("name", TRIAL.names)
 def test_whatever_call_fails_nothing_acknowledged_is_lost(
     tmp_path: Path, strace: str, calls: Counter[str], name: str, fault: str
 ) -> None:
-    failed = 0
-    for when in times(calls[name]) if calls[name] else []:
-        what = f"{name}:{fault}:when={when}"
-        path = tmp_path / f"home-{when}" / "state.db"
-        path.parent.mkdir()
-        done = run(strace, path, what)
-        check(path, done, what)
-        failed += done.status != 0
-        shutil.rmtree(path.parent)
-    assert failed > 0 or name not in CALLS_OF_A_COMMIT
+    TRIAL.fail_each(strace, tmp_path, name, fault, calls[name])
 
 
 @pytest.mark.faults

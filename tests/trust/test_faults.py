@@ -6,14 +6,13 @@ Whatever fails: no key is lost, none that was adopted is forgotten, and the next
 from __future__ import annotations
 
 import shutil
-import signal
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests import faults
-from tests.faults import FAULTS, FULL, Run, times
+from tests.faults import FAULTS, FULL, Run, Trial
 from tests.trust.rings import Party, chain_of, mark
 from tests.trust.rotator import ADOPTED, ROTATIONS
 
@@ -37,13 +36,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[int, 
     return folder, known
 
 
-def run(strace: str, path: Path, inject: str | None) -> Run:
-    return faults.run(strace, "tests.trust.rotator", path, CALLS, inject)
-
-
-def check(path: Path, known: dict[int, bytes], done: Run, what: str) -> None:
-    assert done.status in (0, 1, -signal.SIGKILL), (what, done)
-    assert done.closed or done.status != 0, (what, done)
+def check(known: dict[int, bytes], path: Path, done: Run, what: str) -> None:
     assert done.acknowledged == list(range(len(done.acknowledged))), (what, done)
     us, them = Party(path / "us"), Party(path / "them", "them")
     us.ring.hold()
@@ -67,16 +60,22 @@ def check(path: Path, known: dict[int, bytes], done: Run, what: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def calls(
-    strace: str, template: tuple[Path, dict[int, bytes]], tmp_path_factory: pytest.TempPathFactory
-) -> Counter[str]:
+def trial(template: tuple[Path, dict[int, bytes]]) -> Trial:
+    folder, known = template
+    return Trial(
+        "tests.trust.rotator",
+        "home",
+        CALLS,
+        CALLS_OF_A_ROTATION,
+        partial(check, known),
+        prepare=partial(shutil.copytree, folder),
+    )
+
+
+@pytest.fixture(scope="module")
+def calls(strace: str, trial: Trial, tmp_path_factory: pytest.TempPathFactory) -> Counter[str]:
     """How often a thread makes each call when nothing fails."""
-    path = tmp_path_factory.mktemp("whole") / "home"
-    shutil.copytree(template[0], path)
-    whole = run(strace, path, None)
-    assert whole.closed, whole
-    assert whole.acknowledged == list(range(ADOPTED + ROTATIONS))
-    return whole.calls
+    return trial.whole(strace, tmp_path_factory.mktemp("whole"), range(ADOPTED + ROTATIONS))
 
 
 @pytest.mark.holds("S16")
@@ -84,21 +83,6 @@ def calls(
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("name", CALLS if FULL else CALLS_OF_A_ROTATION)
 def test_whatever_call_fails_no_key_is_lost(
-    tmp_path: Path,
-    strace: str,
-    template: tuple[Path, dict[int, bytes]],
-    calls: Counter[str],
-    name: str,
-    fault: str,
+    tmp_path: Path, strace: str, trial: Trial, calls: Counter[str], name: str, fault: str
 ) -> None:
-    failed = 0
-    for when in times(calls[name]) if calls[name] else []:
-        what = f"{name}:{fault}:when={when}"
-        path = tmp_path / str(when)
-        shutil.copytree(template[0], path)
-        done = run(strace, path, what)
-        failed += not done.closed
-        check(path, template[1], done, what)
-        shutil.rmtree(path)
-    if FULL:
-        print(f"{name}, {fault}: {calls[name]} calls, {failed} ended it")  # noqa: T201 - the count
+    trial.fail_each(strace, tmp_path, name, fault, calls[name])

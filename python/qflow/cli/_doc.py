@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -115,7 +114,7 @@ def get(
 def _clock(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
+    except ValueError:
         hint = "qflow doc get NAME --json prints one"
         raise Refusal("--at is no clock of a document", USAGE, hint) from None
 
@@ -203,7 +202,9 @@ def compact(session: Session, name: str) -> int | None:
     check_texts(name=name)
     done: Compaction = ask(session, lambda documents: documents.compact(name), changing=True)
     if session.out.json:
-        session.out.document({**_plain(done), "durable": True})
+        from qflow.api import to_plain
+
+        session.out.document({**to_plain(done), "durable": True})
         return None
     sizes = f"{size(done.bytes_before)} to {size(done.bytes_after)}"
     session.out.line(f"{name}  {plural(done.operations, 'operation')} compacted, {sizes}")
@@ -211,13 +212,6 @@ def compact(session: Session, name: str) -> int | None:
         waits = f"; it waits for {', '.join(done.waits_for)}" if done.waits_for else ""
         session.out.note(f"{plural(done.kept, 'operation')} stay in the log{waits}")
     return None
-
-
-def _plain(value: object) -> dict[str, object]:
-    from qflow.api import to_plain
-
-    plain: dict[str, object] = to_plain(value)
-    return plain
 
 
 def _short(value: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from qflow.cli._finding import GOOD, WARN, Finding
 from qflow.cli._output import plural, size
@@ -12,6 +12,7 @@ from qflow.cli._output import plural, size
 if TYPE_CHECKING:
     from qflow.cli._session import Session
     from qflow.config import Config
+    from qflow.state._document_words import Listed
 
 OVERDUE: Final = 2
 """So many times what a log may have before it is compacted, and something keeps it from that."""
@@ -21,12 +22,10 @@ def documents(session: Session, _: list[Path]) -> Finding:
     """What documents there are, and whether compaction waits."""
     from qflow.node._stored import FILE
 
-    if not (session.home / FILE).exists():
-        return Finding("documents", GOOD, "none yet")
-    listed = _listed(session)
-    alive = [item for item in listed if item.state == "alive"]
+    listed = _listed(session) if (session.home / FILE).exists() else []
     if not listed:
         return Finding("documents", GOOD, "none yet")
+    alive = [item for item in listed if item.state == "alive"]
     operations = sum(item.operations for item in alive)
     sealed = size(sum(item.size_bytes for item in alive))
     found = plural(len(alive), "document")
@@ -44,7 +43,7 @@ def documents(session: Session, _: list[Path]) -> Finding:
     return Finding("documents", GOOD, found)
 
 
-def _listed(session: Session) -> list[Any]:
+def _listed(session: Session) -> list[Listed]:
     from qflow.node._stored import open_stored
     from qflow.state import _document_rows as rows
     from qflow.state._document_store import Store
@@ -56,14 +55,10 @@ def _listed(session: Session) -> list[Any]:
         closing(Keyring(session.home, lambda: key.seed)) as keys,
         closing(open_stored(config, key, keys)) as stored,
     ):
-        store = Store(stored.blocks, config.subnet)
-        found: list[Any] = store.database.read(rows.listed)
-        return found
+        return Store(stored.blocks, config.subnet).database.read(rows.listed)
 
 
-def _share(item: Any, config: Config) -> float:
+def _share(item: Listed, config: Config) -> float:
     """Of what a log may have before it is compacted."""
     bounds = config.documents
-    operations: float = item.operations / bounds.compact_operations
-    sizes: float = item.size_bytes / bounds.compact_bytes
-    return max(operations, sizes)
+    return max(item.operations / bounds.compact_operations, item.size_bytes / bounds.compact_bytes)

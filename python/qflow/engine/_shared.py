@@ -6,7 +6,7 @@ replay, a recovery and a restore elsewhere see the same, however the document we
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
@@ -82,19 +82,27 @@ def _mentioned(flow: Flow) -> dict[str, dict[str, tuple[Keys, ...]]]:
     found: dict[str, dict[str, tuple[Keys, ...]]] = {}
     for place in _walk.tasks(flow.document):
         parts: dict[str, set[Keys]] = {}
-        for path, form, value, names in task_sites(place, flow.document):
-            scope = tuple(dict.fromkeys((*BASE, DOCUMENTS, *names)))
-            for _, text in texts(path, form, value):
-                for local, keys in mentions(text, scope, flow.documents):
-                    parts.setdefault(local, set()).add(keys)
+        for _, local, keys in mentions(place, flow.document, flow.documents):
+            parts.setdefault(local, set()).add(keys)
         if parts:
             found[place.pointer] = {local: _least(parts[local]) for local in sorted(parts)}
     return found
 
 
-def mentions(text: str, scope: Keys, documents: Iterable[str]) -> Iterable[tuple[str, Keys]]:
-    """The documents that an expression reads, and the keys that it spells out. Where it does not
-    spell out which document, it reads all of each. Raises ExpressionError."""
+def mentions(
+    place: _walk.Place, document: dict[str, Any], documents: Iterable[str]
+) -> Iterator[tuple[str, str, Keys]]:
+    """The documents that the expressions of a task itself read: where, by which local name, and the
+    keys that they spell out. Raises ExpressionError."""
+    for path, form, value, names in task_sites(place, document):
+        scope = tuple(dict.fromkeys((*BASE, DOCUMENTS, *names)))
+        for where, text in texts(path, form, value):
+            for local, keys in _mentions(text, scope, documents):
+                yield where, local, keys
+
+
+def _mentions(text: str, scope: Keys, documents: Iterable[str]) -> Iterator[tuple[str, Keys]]:
+    """Where an expression does not spell out which document, it reads all of each."""
     compiled = expressions.compile_expression(expressions.source_of(text), scope)
     for variable, keys in compiled.reads:
         if variable != DOCUMENTS:

@@ -8,10 +8,9 @@ from typing import Any, Final
 
 from qflow import expressions
 from qflow.engine import _walk
-from qflow.engine._expressions import task_sites, texts
 from qflow.engine._flow import documents_of
 from qflow.engine._problems import Findings, did_you_mean, listed
-from qflow.engine._scope import BASE, DOCUMENTS
+from qflow.engine._scope import DOCUMENTS
 from qflow.engine._shared import CALL, NAME_CHARS_MAX, mentions
 from qflow.engine._walk import Place, part
 from qflow.model import pointer_token
@@ -73,7 +72,7 @@ def _options(options: Any, findings: Findings) -> None:
 def _call(place: Place, known: Mapping[str, str], findings: Findings) -> None:
     path, given = f"{place.pointer}/with", place.task.get("with") or {}
     local = given.get("document")
-    if local not in known:
+    if not isinstance(local, str) or local not in known:
         fix = did_you_mean(str(local), known) or (
             f"known are {', '.join(known)}" if known else "name it in document.metadata.qflow"
         )
@@ -101,10 +100,7 @@ def check_mentions(document: dict[str, Any], findings: Findings) -> None:
     for place in _walk.tasks(document):
         if findings.full:
             return
-        for path, form, value, names in task_sites(place, document):
-            scope = tuple(dict.fromkeys((*BASE, DOCUMENTS, *names)))
-            for where, text in texts(path, form, value):
-                for local, _ in mentions(text, scope, known):
-                    if local not in known:
-                        fix = did_you_mean(local, known) or f"known are {', '.join(known)}"
-                        findings.add(where, f"there is no document {local!r:.80}", fix)
+        for where, local, _ in mentions(place, document, known):
+            if local not in known:
+                fix = did_you_mean(local, known) or f"known are {', '.join(known)}"
+                findings.add(where, f"there is no document {local!r:.80}", fix)

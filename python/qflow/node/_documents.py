@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from qflow import errors, model
-from qflow.errors import BusyError, DocumentNotFoundError, QflowError, StaleError, StepError
+from qflow.errors import BusyError, DocumentNotFoundError, QflowError, StepError
 from qflow.node._document_values import json_of, value_of
 from qflow.steps._write import VERBS
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from qflow.state import Document, Documents
     from qflow.steps._write import Change
 
-TRIES_MAX: Final = 3
-"""So often a write is made anew when another process wrote meanwhile."""
 _ABSENT: Final = object()
 
 
@@ -88,18 +86,17 @@ class SharedDocuments:
         """Make all changes in one transaction, in their order; the clock then. Durable on return.
 
         An operation that was done before is not done again. Raises as `Document` does."""
+        from qflow.state._document import made_anew  # with the home, as in `shared_documents`
+
         made = [(verb, path, value_of(value)) for verb, path, value in changes]
         async with self.opened(document, create=True) as found:
-            for left in range(TRIES_MAX - 1, -1, -1):
+
+            async def write() -> None:
                 # What was done may not be possible any more, and need not be.
-                if operation is not None and found.knows(operation):
-                    break
-                try:
+                if operation is None or not found.knows(operation):
                     await _apply(found, made, operation)
-                    break
-                except StaleError:
-                    if not left:
-                        raise
+
+            await made_anew(write)
             return found.clock
 
 

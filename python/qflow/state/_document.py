@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from qflow.errors import StaleError, UnavailableError
+from qflow.errors import StaleError
 from qflow.state._document_evidence import Evidence
 from qflow.state._document_live import Live
 from qflow.state._document_strategies import Sibling, Strategy, projected, strategy_of
 from qflow.state._document_whole import export, take_export
-from qflow.state._document_words import Applied, Changed, Compacted, Conflict, Path, pointer_of
+from qflow.state._document_words import (
+    CONFLICTS_MAX,
+    Applied,
+    Changed,
+    Compacted,
+    Conflict,
+    Path,
+    pointer_of,
+)
 
 if TYPE_CHECKING:
     from qflow._core import CrdtDocument, CrdtTransaction
 
 TRIES_MAX: Final = 3
-"""So often a write of one operation is made anew when another process wrote meanwhile."""
-CONFLICTS_MAX: Final = 10_000
+"""So often a write is made when another process writes meanwhile."""
 
 
 class Document:
@@ -172,15 +179,11 @@ class Document:
         await self._once("merge", op, path, mapping)
 
     async def _once(self, method: str, op: str | bytes | None, *arguments: Any) -> None:
-        for left in range(TRIES_MAX - 1, -1, -1):
-            try:
-                async with self.transaction(op) as draft:
-                    getattr(draft, method)(*arguments)
-            except StaleError:
-                if not left:
-                    raise
-            else:
-                return
+        async def write() -> None:
+            async with self.transaction(op) as draft:
+                getattr(draft, method)(*arguments)
+
+        await made_anew(write)
 
     # -- other replicas --------------------------------------------------------------------
 
@@ -256,9 +259,18 @@ class Document:
 
     @property
     def _core(self) -> CrdtDocument:
-        if self._live.closed:
-            raise UnavailableError(f"document {self.name} was closed")
+        self._live.check_open()
         return self._live.core
+
+
+async def made_anew(write: Callable[[], Awaitable[None]]) -> None:
+    """Make a write, up to TRIES_MAX times when another process wrote first."""
+    for _ in range(TRIES_MAX - 1):
+        try:
+            return await write()
+        except StaleError:
+            continue
+    return await write()
 
 
 def operation_bytes(op: str | bytes) -> bytes:

@@ -88,9 +88,12 @@ def cuts_proposed(attestations: Iterable[Attestation], members: Collection[bytes
     return sorted(counts, key=lambda cut: (-counts[cut], cut))
 
 
-def majority(members: Collection[bytes]) -> int:
-    """So many equal ones are enough, unless told otherwise: one of one, two of two or three."""
-    return len(members) // 2 + 1
+def enough_of(members: Collection[bytes], quorum: int | None) -> int:
+    """So many equal ones are enough: a majority (one of one, two of two or three), unless told
+    otherwise."""
+    if quorum is None:
+        return len(members) // 2 + 1
+    return max(1, min(quorum, len(members)))
 
 
 def _plain(doc: bytes, cut: bytes, snapshot: bytes, replica: bytes) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import anyio
@@ -14,11 +13,11 @@ from qflow import _core
 from qflow.clock import Clock
 from qflow.state import _document_rows as rows
 from qflow.state._document_attestation import Attestation
-from qflow.state._document_cut import cut_for, holding_back, operations_in
+from qflow.state._document_cut import WAITS_MAX, cut_for, holding_back, operations_in
 from qflow.state._document_form import About
-from qflow.state._document_load import Tail, load, replay
+from qflow.state._document_load import load, replay
 from qflow.state._document_rows import BlockRow
-from qflow.state._document_store import Added, Store, added_blocks, base_block
+from qflow.state._document_store import Added, Store, Tail, added_blocks, base_block
 from qflow.state._document_words import Compacted, CompactionLimits
 from qflow.trust import did_of_public
 
@@ -42,6 +41,7 @@ class Planned(NamedTuple):
     done: Compacted
     attestation: Attestation | None
     is_worth_it: bool
+    """Otherwise nothing was sealed: there are no blocks."""
 
 
 class Compaction:
@@ -69,7 +69,7 @@ class Compaction:
         tail = self._live.tail
         planned = await anyio.to_thread.run_sync(self._plan, tail)
         if planned.attestation is not None:
-            await self._keep(planned.attestation)
+            await self._live.keep_attestation(planned.attestation)
         done = planned.done
         if planned.is_worth_it and not self._is_given_up():
             await self._put_in_place(planned, tail)
@@ -82,32 +82,34 @@ class Compaction:
     # -- in a thread -----------------------------------------------------------------------
 
     def _plan(self, tail: Tail) -> Planned:
-        live, owner = self._live, self._live.owner
-        row = live.row._replace(head=tail.head)
-        core, _, about, text = load(self._store, row, owner, live.me, tail.number)
+        live, row, owner = self._live, self._live.row, self._live.owner
+        core, _, about, text, waiting = load(self._store, row, owner, live.me, tail)
         waits = holding_back(core, self._members)
         before, now = about.cut, operations_in(core.clock())
-        attestations = self._attestations()
+        attestations = [Attestation.parse(data) for data in live.attestations_now()]
         cut = cut_for(
             core, before, members=self._members, attestations=attestations, me=live.me,
             doc=row.id, quorum=self._quorum,
         )  # fmt: skip
         attestation = None if cut is None else cut.attestation
         if cut is not None and cut.missing:
-            waits = tuple(did_of_public(member) for member in cut.missing[:16])
-            cut, core = None, load(self._store, row, owner, live.me, tail.number).core
+            waits = tuple(did_of_public(member) for member in cut.missing[:WAITS_MAX])
+            cut, core = None, load(self._store, row, owner, live.me, tail).core
         if cut is not None:
             text = cut.snapshot
             about = msgspec.structs.replace(
                 about, cut=cut.clock, cid=cut.cid, operations=operations_in(cut.clock)
             )
-        base = base_block(owner, tail.number + 1, about, text)
-        rest = core.delta(about.cut)
         kept = now - operations_in(about.cut)
-        packs = [(rest, kept)] if core.stats()["changes"] else []
-        added = added_blocks(owner, tail.number + 2, base.blocks[0][0], packs)
+        has_log = core.stats()["changes"] > 0
+        late = [(one.pack(), one.operations) for one in waiting]
+        worth_it = cut is not None or has_log + len(late) < tail.blocks // 2
+        base = added = Added([], [], [])
+        if worth_it:
+            packs = [(core.delta(about.cut), kept), *late] if has_log else late
+            base = base_block(owner, tail.number + 1, about, text)
+            added = added_blocks(owner, tail.number + 2, base.blocks[0][0], packs)
         done = self._done(tail, base, added, about, operations_in(before), kept, waits)
-        worth_it = cut is not None or len(added.blocks) < tail.blocks // 2
         return Planned(core, base, added, done, attestation, worth_it)
 
     def _done(
@@ -131,21 +133,7 @@ class Compaction:
             waits_for=waits if kept else (),
         )
 
-    def _attestations(self) -> list[Attestation]:
-        number = self._live.row.number
-        found = self._store.database.read(partial(rows.attestations_of, number=number))
-        return [Attestation.parse(data) for data in found]
-
     # -- putting it in place ---------------------------------------------------------------
-
-    async def _keep(self, attestation: Attestation) -> None:
-        put = partial(
-            rows.put_attestation,
-            number=self._live.row.number,
-            replica=attestation.replica,
-            data=attestation.encode(),
-        )
-        await self._store.database.write_async(put)
 
     async def _put_in_place(self, planned: Planned, tail: Tail) -> None:
         """Write the new blocks, take over what was written meanwhile, and swap."""
@@ -173,22 +161,20 @@ class Compaction:
         return joined, end
 
     def _late(self, planned: Planned, added: Added, at: Tail, end: Tail) -> Added:
-        live, store = self._live, self._store
-        row = live.row._replace(head=end.head)
+        live, store, row = self._live, self._store, self._live.row
 
         def read(db: sqlite3.Connection) -> list[BlockRow]:
             found = rows.blocks_of(db, row.number, at.number)
             return [block for block in found if block.number <= end.number]
 
         blocks = store.database.read(read)
+        found = list(store.packs(row, live.owner, blocks, at.head))
+        replay(planned.core, row, blocks, found)
         packs = [
             (pack, block.operations)
-            for block, some in zip(
-                blocks, store.packs(row, live.owner, blocks, at.head), strict=True
-            )
+            for block, some in zip(blocks, found, strict=True)
             for pack in some
         ]
-        replay(planned.core, store, row, live.owner, blocks, at.head)
         last = (added.rows or planned.base.rows)[-1]
         late = added_blocks(live.owner, last.number + 1, last.cid, packs)
         if late.parts:

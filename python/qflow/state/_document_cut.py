@@ -14,7 +14,7 @@ from qflow.state._document_attestation import (
     Attestation,
     attested_by,
     cuts_proposed,
-    majority,
+    enough_of,
 )
 from qflow.state._document_load import Identity
 from qflow.trust import did_of_public
@@ -45,8 +45,8 @@ def operations_in(clock: bytes | None) -> int:
 
 def covers(clock: bytes, other: bytes | None) -> bool:
     """Whether a clock has seen at least as much of each replica as another."""
-    seen = _seen(clock)
-    return all(seq <= seen.get(replica, -1) for replica, seq in _seen(other).items())
+    seen = seen_of(clock)
+    return all(seq <= seen.get(replica, -1) for replica, seq in seen_of(other).items())
 
 
 def holding_back(core: CrdtDocument, members: Collection[bytes]) -> tuple[str, ...]:
@@ -75,7 +75,7 @@ def cut_for(
     With several members the cut is one that was attested already, if there is one: each on its own
     would cut elsewhere, and no two snapshots would be equal.
     """
-    enough = majority(members) if quorum is None else max(1, min(quorum, len(members)))
+    enough = enough_of(members, quorum)
     stable = core.stable(sorted(members))
     proposed = [
         cut
@@ -120,7 +120,8 @@ def _entries(clock: bytes) -> list[Any]:
     return found
 
 
-def _seen(clock: bytes | None) -> dict[bytes, int]:
+def seen_of(clock: bytes | None) -> dict[bytes, int]:
+    """How many operations of each replica a clock says were seen."""
     seen: dict[bytes, int] = {}
     for replica, seq, _ in [] if clock is None else _entries(clock):
         seen[replica] = max(seq, seen.get(replica, 0))

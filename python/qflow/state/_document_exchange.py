@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple, Self
 
 from qflow import _core
 from qflow.errors import VerificationError
-from qflow.state._document_attestation import Attestation, attested_by, majority
+from qflow.state._document_attestation import Attestation, attested_by, enough_of
 from qflow.state._form import FORMAT, ID_BYTES, check_bytes, check_kind, check_text
 
 KIND: Final = "qflow.document.export"
@@ -62,7 +62,7 @@ class Exported(NamedTuple):
         others = set(members) - {me}
         said = [Attestation.parse(data) for data in self.attestations]
         have = attested_by(said, (self.cut or b"", cid), self.doc, others)
-        wanted = majority(others) if quorum is None else max(1, min(quorum, len(others)))
+        wanted = enough_of(others, quorum)
         if len(have) < wanted:
             raise VerificationError(
                 f"{len(have)} of {wanted} members attest the snapshot {_core.Cid(cid)}"

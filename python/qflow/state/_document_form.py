@@ -113,8 +113,7 @@ def make_base(
     """The block of a base, and the blocks of the parts of its snapshot, given in pieces."""
     roots, parts = _seal_parts(owner, snapshot)
     plain = _plain(BASE, owner, number) | {"snapshot": [_core.Cid(root) for root in roots]}
-    fields = {name: getattr(about, name) for name in about.__struct_fields__}
-    return _sealed(owner, plain, _core.encode(fields)), parts
+    return _sealed(owner, plain, _core.encode(msgspec.structs.asdict(about))), parts
 
 
 def make_changes(

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import anyio
+import msgspec
 
 from qflow import _core
 from qflow.errors import PoisonedError, StaleError, UnavailableError, VerificationError
@@ -15,12 +16,12 @@ from qflow.state import _document_rows as rows
 from qflow.state._document_attestation import Attestation
 from qflow.state._document_evidence import Evidence, evidence_in, unsealed
 from qflow.state._document_form import Owner, operation_digest
-from qflow.state._document_load import Identity, Loaded, Tail, load
+from qflow.state._document_load import Identity, Loaded, load
 from qflow.state._document_ports import Members
-from qflow.state._document_store import Added, Store, added_blocks
+from qflow.state._document_store import Added, Store, Tail, added_blocks
 from qflow.state._document_told import Telling
 from qflow.state._document_watch import Watchers
-from qflow.state._document_words import Applied, Compacted, Conflict, is_under
+from qflow.state._document_words import CONFLICTS_MAX, Applied, Compacted, Conflict, is_under
 
 if TYPE_CHECKING:
     from qflow._core import Applied as CoreApplied
@@ -32,7 +33,6 @@ T = TypeVar("T")
 CHANGES_INLINE: Final = 16
 OPERATIONS_INLINE: Final = 4096
 """Taken in the event loop; more of them in a thread."""
-CONFLICTS_MAX: Final = 10_000
 INLINE_BYTES: Final = 32 << 10
 """Of changes that are sealed, checked and applied in the event loop; more of them in a thread."""
 
@@ -117,12 +117,16 @@ class Live:
         checked = await anyio.to_thread.run_sync(check)
         async with self.writing():
             with anyio.CancelScope(shield=True):
-                results = [await self._take(one) for one in checked]
+                done = _sum([await self._take(one) for one in checked])
+                done = msgspec.structs.replace(done, waiting=self.core.stats()["waiting"])
+                if done.applied:
+                    await self.notice()
+        self.telling.refused(done.refused)
         self.care.look_at(self)
-        return _sum(results)
+        return done
 
     async def _take(self, checked: CheckedChanges) -> Applied:
-        """Save and show what is new of changes that verify."""
+        """Save and show what is new of changes that verify. How many wait, the caller counts."""
         fresh = await _run(partial(self._fresh, checked), len(checked) > CHANGES_INLINE)
         refused = [*checked.refused]
         known = len(checked) - len(fresh)
@@ -140,13 +144,9 @@ class Live:
             if shown.forked:
                 await self.keep_evidence()
             self.watchers.tell(shown.touched, local=False, operations=operations)
-            await self.notice()
-        self.telling.refused(refused)
-        waiting = self.core.stats()["waiting"]
         return Applied(
-            applied=applied, known=known, waiting=waiting, refused=tuple(refused),
-            operations=operations,
-        )  # fmt: skip
+            applied=applied, known=known, waiting=0, refused=tuple(refused), operations=operations
+        )
 
     def _fresh(self, checked: CheckedChanges) -> CheckedChanges:
         """Those that are not here and do not wait: a peer that sends the same again does not make
@@ -192,7 +192,7 @@ class Live:
         return await _run(partial(self.core.apply, checked), len(checked) > CHANGES_INLINE)
 
     async def notice(self) -> None:
-        """Tell of new conflicts, and keep and tell the evidence of equivocations."""
+        """Tell of new conflicts. Looks at all that there are: once for what one call brought in."""
         if self.telling.is_heard:
             found = await anyio.to_thread.run_sync(self.core.conflicts, CONFLICTS_MAX)
             self.telling.conflicts([Conflict(**one) for one in found])
@@ -221,7 +221,9 @@ class Live:
         self.watchers.tell([""], local=False, operations=0)
 
     async def put_in_place(self, core: CrdtDocument, base: Added, added: Added) -> None:
-        """Have another base and log; their parts are stored. Within `writing`."""
+        """Have another base and log; their parts are stored. Within `writing`.
+
+        Raises StaleError when another process wrote first: what it wrote is read then."""
         replace = partial(
             self.store.replace,
             doc=self.row.id,
@@ -229,9 +231,15 @@ class Live:
             base=base._replace(parts=[]),
             added=added._replace(parts=[]) if added.blocks else None,
         )
-        await self.store.database.write_async(replace)
+        try:
+            await self.store.database.write_async(replace)
+        except StaleError:
+            await self.refresh()
+            raise
         first = base.rows[0]
         self.core = core
+        if not core.stats()["waiting"]:
+            self._waiting.clear()
         self.tail = Tail(first.cid, first.number, first.number).with_blocks(added.rows)
 
     # -- care ------------------------------------------------------------------------------
@@ -251,9 +259,11 @@ class Live:
 
     async def attestations(self) -> list[bytes]:
         """See `Document.attestations`."""
-        return await self.store.database.read_async(
-            partial(rows.attestations_of, number=self.row.number)
-        )
+        return await anyio.to_thread.run_sync(self.attestations_now)
+
+    def attestations_now(self) -> list[bytes]:
+        """The same; blocks."""
+        return self.store.database.read(partial(rows.attestations_of, number=self.row.number))
 
     async def evidence(self) -> list[Evidence]:
         """See `Document.evidence`."""
@@ -267,9 +277,13 @@ class Live:
         one = Attestation.parse(data)
         if one.doc != self.row.id or one.replica not in self.members:
             raise VerificationError("an attestation of another document, or of no member")
-        await self.store.database.write_async(
-            partial(rows.put_attestation, number=self.row.number, replica=one.replica, data=data)
-        )
+        await self.keep_attestation(one)
+
+    async def keep_attestation(self, one: Attestation) -> None:
+        """Keep it in the place of what its member said before; durable on return."""
+        number, replica, data = self.row.number, one.replica, one.encode()
+        put = partial(rows.put_attestation, number=number, replica=replica, data=data)
+        await self.store.database.write_async(put)
 
     # -- the end ---------------------------------------------------------------------------
 
@@ -300,7 +314,7 @@ def _sum(results: Sequence[Applied]) -> Applied:
     return Applied(
         applied=sum(one.applied for one in results),
         known=sum(one.known for one in results),
-        waiting=results[-1].waiting if results else 0,
+        waiting=sum(one.waiting for one in results),
         refused=tuple(one for result in results for one in result.refused),
         operations=sum(one.operations for one in results),
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from qflow import _core
 from qflow.errors import TypeMismatchError, UnavailableError, VerificationError
-from qflow.state._document_cut import operations_in
+from qflow.state._document_cut import operations_in, seen_of
 from qflow.state._document_exchange import Exported
 from qflow.state._document_form import About
 from qflow.state._document_store import Added, added_blocks, base_block
@@ -46,7 +46,7 @@ def rejoin(live: Live, exported: Exported, members: Sequence[bytes]) -> Rejoined
     refused: list[tuple[bytes, str]] = []
     applied = operations = 0
     packs = [(pack, members) for pack in exported.packs]
-    stored = live.store.load(live.row._replace(head=live.tail.head), live.owner, live.tail.number)
+    stored = live.store.load(live.row, live.owner, live.tail)
     for pack, whose in [*packs, (old.delta(stored.about.cut), None)]:
         checked = _core.check_changes(pack, doc=doc, members=whose)
         taken = core.apply(checked)
@@ -81,7 +81,7 @@ def _written_again(
     live: Live, core: CrdtDocument
 ) -> tuple[CheckedChanges | None, list[tuple[bytes, str]]]:
     me = live.me
-    seen = sum(seq for who, seq, _ in _core.decode(core.clock()) if who == me.replica)
+    seen = seen_of(core.clock()).get(me.replica, 0)
     history = live.core.history("", EVENTS_MAX)
     mine = [one for one in history if one["replica"] == me.replica and one["seq"] >= seen]
     unsent = [one for one in mine if not core.knows_change(one["change"])]

@@ -82,11 +82,9 @@ def row_of(db: sqlite3.Connection, doc: bytes) -> Row | None:
     return rows[0] if rows else None
 
 
-def rows(db: sqlite3.Connection, state: str | None = None) -> list[Row]:
-    """All documents, or those in one state, by name."""
-    if state is None:
-        return _rows(db, "ORDER BY name", ())
-    return _rows(db, "WHERE state = ? ORDER BY name", (state,))
+def rows(db: sqlite3.Connection) -> list[Row]:
+    """All documents, by name."""
+    return _rows(db, "ORDER BY name", ())
 
 
 def listed(db: sqlite3.Connection) -> list[Listed]:
@@ -154,11 +152,17 @@ def forget(db: sqlite3.Connection, number: int) -> None:
         db.execute(f"DELETE FROM {table} WHERE document = ?", (number,))  # noqa: S608
 
 
-def checked_head(db: sqlite3.Connection, doc: bytes, expected: bytes) -> Row:
-    """The row of a document that is as its owner knows it. Raises ErasedError, StaleError."""
+def alive(db: sqlite3.Connection, doc: bytes) -> Row:
+    """The row of a document that was not deleted. Raises ErasedError."""
     row = row_of(db, doc)
     if row is None or row.state != ALIVE:
         raise ErasedError("the document was deleted")
+    return row
+
+
+def checked_head(db: sqlite3.Connection, doc: bytes, expected: bytes) -> Row:
+    """The row of a document that is as its owner knows it. Raises ErasedError, StaleError."""
+    row = alive(db, doc)
     if row.head != expected:
         raise StaleError(f"another process has written document {row.name}: read it again")
     return row
@@ -171,20 +175,6 @@ def take_operation(db: sqlite3.Connection, number: int, digest: bytes) -> bool:
     """Note an operation; False when it is known."""
     statement = "INSERT OR IGNORE INTO document_operation VALUES (?, ?)"
     return db.execute(statement, (number, digest)).rowcount > 0
-
-
-def take_operations(db: sqlite3.Connection, number: int, digests: Iterable[bytes]) -> None:
-    """Note operations that were brought in."""
-    db.executemany(
-        "INSERT OR IGNORE INTO document_operation VALUES (?, ?)",
-        [(number, digest) for digest in digests],
-    )
-
-
-def has_operation(db: sqlite3.Connection, number: int, digest: bytes) -> bool:
-    """Whether an operation was done."""
-    query = "SELECT 1 FROM document_operation WHERE document = ? AND digest = ?"
-    return db.execute(query, (number, digest)).fetchone() is not None
 
 
 # -- attestations and evidence -------------------------------------------------------------
@@ -230,6 +220,12 @@ def want_release(db: sqlite3.Connection, cid: bytes) -> None:
 def releases(db: sqlite3.Connection) -> list[bytes]:
     """What is to be let go."""
     return [cid for (cid,) in db.execute("SELECT cid FROM document_release")]
+
+
+def is_wanted_release(db: sqlite3.Connection, cid: bytes) -> bool:
+    """Whether this is still to be let go: another process may have done it."""
+    query = "SELECT 1 FROM document_release WHERE cid = ?"
+    return db.execute(query, (cid,)).fetchone() is not None
 
 
 def released(db: sqlite3.Connection, cid: bytes) -> None:

@@ -36,10 +36,35 @@ class Added(NamedTuple):
     """Beneath them."""
 
 
+class Tail(NamedTuple):
+    """Where the log of a document ends, and what lies behind its base."""
+
+    head: bytes
+    number: int
+    """Of the last block."""
+    base: int
+    """Number of the base."""
+    blocks: int = 0
+    size_bytes: int = 0
+    operations: int = 0
+
+    def with_blocks(self, new: Sequence[BlockRow]) -> Tail:
+        """With blocks added at the end."""
+        if not new:
+            return self
+        return Tail(
+            new[-1].cid,
+            new[-1].number,
+            self.base,
+            self.blocks + len(new),
+            self.size_bytes + sum(block.size for block in new),
+            self.operations + sum(block.operations for block in new),
+        )
+
+
 class Stored(NamedTuple):
     """A document as it lies on the disk: verified and unsealed."""
 
-    row: Row
     about: About
     base: BlockRow
     snapshot: list[bytes]
@@ -118,22 +143,27 @@ class Store:
 
     # -- reading ---------------------------------------------------------------------------
 
-    def load(self, row: Row, owner: Owner, upto: int | None = None) -> Stored:
-        """The base of a document with its snapshot, and the list of the blocks behind it, up to
-        the number of its last one.
+    def load(self, row: Row, owner: Owner, tail: Tail | None = None) -> Stored:
+        """The base of a document with its snapshot, and the list of the blocks behind it, as far as
+        `tail`, or all that there are now.
 
-        Raises VerificationError, which names document and block."""
-        listed = self.database.read(partial(rows.blocks_of, number=row.number))
-        found = listed if upto is None else [one for one in listed if one.number <= upto]
-        if not found or found[-1].cid != row.head:
+        Raises VerificationError, which names document and block, and ErasedError."""
+
+        def read(db: sqlite3.Connection) -> tuple[bytes, list[BlockRow]]:
+            return rows.alive(db, row.id).head, rows.blocks_of(db, row.number)
+
+        head, found = self.database.read(read)
+        if tail is not None:
+            head, found = tail.head, [one for one in found if one.number <= tail.number]
+        if not found or found[-1].cid != head:
             raise VerificationError(f"document {row.name}: its blocks are not all listed")
         base = found[0]
         (parsed,) = self._parsed(row, [base])
         about = _named(row, base, partial(form.unseal_about, parsed, owner))
         if about.name != row.name:
-            raise VerificationError(f"document {row.name}: block {text_of(base.cid)} is of another")
+            raise damaged(row, base, " is of another")
         snapshot = [self._part(row, base, root, owner) for root in parsed.roots]
-        return Stored(row, about, base, snapshot, found[1:])
+        return Stored(about, base, snapshot, found[1:])
 
     def packs(
         self, row: Row, owner: Owner, blocks: Sequence[BlockRow], before: bytes
@@ -145,10 +175,7 @@ class Store:
             some = blocks[at : at + LOAD_BLOCKS]
             for block, parsed in zip(some, self._parsed(row, some), strict=True):
                 if parsed.previous != before:
-                    raise VerificationError(
-                        f"document {row.name}: block {text_of(block.cid)} does not follow"
-                        f" {text_of(before)}"
-                    )
+                    raise damaged(row, block, f" does not follow {text_of(before)}")
                 before = block.cid
                 packs = _named(row, block, partial(form.unseal_packs, parsed, owner))
                 yield packs + [self._part(row, block, root, owner) for root in parsed.roots]
@@ -162,9 +189,7 @@ class Store:
         for block, data in zip(blocks, found, strict=True):
             parsed = _named(row, block, partial(form.parse, data))
             if parsed.number != block.number:
-                raise VerificationError(
-                    f"document {row.name}: block {text_of(block.cid)} is listed as another one"
-                )
+                raise damaged(row, block, " is listed as another one")
             made.append(parsed)
         return made
 
@@ -199,25 +224,22 @@ class Store:
     ) -> tuple[bytes | None, list[bytes]]:
         """Let go of a chain from its last block down; where to go on, and the parts beneath what
         went."""
-        if db.execute("SELECT 1 FROM document_release WHERE cid = ?", (first,)).fetchone() is None:
+        if not rows.is_wanted_release(db, first):
             return None, []
-        gone, parts, at = [first], list[bytes](), _links_of(db, self.blocks, first)
-        for _ in range(RELEASE_BLOCKS - 1):
-            parts += at.parts
-            if at.previous is None:
-                break
-            gone.append(at.previous)
-            at = _links_of(db, self.blocks, at.previous)
-        else:
-            parts += at.parts
-        if at.previous is not None:
+        gone, parts = list[bytes](), list[bytes]()
+        at: bytes | None = first
+        while at is not None and len(gone) < RELEASE_BLOCKS:
+            gone.append(at)
+            at, beneath = _links_of(db, self.blocks, at)
+            parts += beneath
+        if at is not None:
             (name,) = db.execute("SELECT name FROM pin WHERE cid = ?", (first,)).fetchone()
-            self.blocks.pin_block(db, at.previous, name)
-            rows.want_release(db, at.previous)
+            self.blocks.pin_block(db, at, name)
+            rows.want_release(db, at)
         rows.released(db, first)
         self.blocks.unpin_block(db, first)
         self._drop(db, gone)
-        return at.previous, parts
+        return at, parts
 
     def _drop(self, db: sqlite3.Connection, cids: Iterable[bytes]) -> None:
         """Delete those that nothing holds."""
@@ -228,22 +250,20 @@ class Store:
                 continue
 
 
-class _Links(NamedTuple):
-    previous: bytes | None
-    parts: list[bytes]
-
-
-def _links_of(db: sqlite3.Connection, blocks: SqliteBlocks, cid: bytes) -> _Links:
-    """What a block names. Of one that cannot be read nothing: `collect` finds what it held."""
+def _links_of(
+    db: sqlite3.Connection, blocks: SqliteBlocks, cid: bytes
+) -> tuple[bytes | None, list[bytes]]:
+    """What a block names: the one before it, and its parts. Of one that cannot be read nothing:
+    `collect` finds what it held."""
     (data,) = blocks.load_blocks(db, [cid])
     try:
         parsed = form.parse(data or b"")
     except ValueError:
-        return _Links(None, [])
+        return None, []
     parts = list(parsed.roots)
     for root, found in zip(parsed.roots, blocks.load_blocks(db, parsed.roots), strict=True):
         parts += _parts_of(root, found)
-    return _Links(parsed.previous, parts)
+    return parsed.previous, parts
 
 
 def _parts_of(root: bytes, data: bytes | None) -> list[bytes]:
@@ -290,6 +310,9 @@ def _named(row: Row, block: BlockRow, read: Callable[[], T]) -> T:
     try:
         return read()
     except (ValueError, VerificationError) as error:
-        raise VerificationError(
-            f"document {row.name}: block {text_of(block.cid)}: {error}"
-        ) from None
+        raise damaged(row, block, f": {error}") from None
+
+
+def damaged(row: Row, block: BlockRow, why: str) -> VerificationError:
+    """Why a document stays closed: said right behind the name of the block."""
+    return VerificationError(f"document {row.name}: block {text_of(block.cid)}{why}")

@@ -6,6 +6,8 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, TypeVar
 
+import msgspec
+
 from qflow import _core, model
 from qflow.state._document_words import Compacted, Conflict
 from qflow.state._ports import Tell
@@ -85,7 +87,7 @@ class Telling:
 
     def compacted(self, done: Compacted) -> None:
         """A compaction ended."""
-        fields = {name: getattr(done, name) for name in done.__struct_fields__}
+        fields = msgspec.structs.asdict(done)
         self._say(COMPACTED, **fields | {"waits_for": list(done.waits_for)})
 
     def _say(self, event: str, **data: Any) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from qflow.state import _document_rows as rows
 from qflow.state._document_attestation import Attestation
 from qflow.state._document_cut import covers
 from qflow.state._document_exchange import Exported
@@ -29,9 +27,9 @@ async def export(live: Live) -> bytes:
 
 def _export(live: Live) -> bytes:
     store, me, doc = live.store, live.me, live.row.id
-    stored = store.load(live.row._replace(head=live.tail.head), live.owner, live.tail.number)
+    stored = store.load(live.row, live.owner, live.tail)
     cut, cid = stored.about.cut, stored.about.cid
-    said = store.database.read(partial(rows.attestations_of, number=live.row.number))
+    said = live.attestations_now()
     if cut is not None and cid is not None and me.seed is not None:
         said = [one for one in said if Attestation.parse(one).replica != me.replica]
         said.append(Attestation.made(doc, cut, cid, me.replica, me.seed).encode())

@@ -6,6 +6,11 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from qflow.model import pointer_token
+
+CONFLICTS_MAX: Final = 10_000
+"""Conflicts of a document that are shown or told at once."""
+
 ALIVE: Final = "alive"
 ERASING: Final = "erasing"
 ERASED: Final = "erased"
@@ -118,4 +123,4 @@ def pointer_of(path: Any) -> str:
     """A path as its pointer."""
     if isinstance(path, str):
         return path
-    return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in path)
+    return "".join("/" + pointer_token(part) for part in path)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
@@ -122,7 +123,7 @@ class Documents:
         UnavailableError (its key is not here), ValueError for a bad name.
         """
         doc = self.id_of(name)
-        async with self._opening.setdefault(name, anyio.Lock()):
+        async with self._one_opening(name):
             self._check_entered()
             if (found := self._open.get(name)) is not None and not found.closed:
                 return found
@@ -141,9 +142,20 @@ class Documents:
             self._care.look_at(live)
             return document
 
+    @asynccontextmanager
+    async def _one_opening(self, name: str) -> AsyncGenerator[None, None]:
+        """Others that open this document wait. The lock is there as long as anybody has it or waits
+        for it: two locks would make two of one document."""
+        lock = self._opening.setdefault(name, anyio.Lock())
+        try:
+            async with lock:
+                yield
+        finally:
+            if not lock.locked():
+                self._opening.pop(name, None)
+
     def _closed(self, name: str) -> None:
         self._open.pop(name, None)
-        self._opening.pop(name, None)
 
     def _load(
         self, doc: bytes, name: str, create: bool, telling: Telling

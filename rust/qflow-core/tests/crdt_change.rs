@@ -90,7 +90,7 @@ fn the_golden_pack_is_read_and_written() {
     let golden = unhex(&vectors["pack"]);
     let changes = changes(&vectors);
     let refs: Vec<_> = changes.iter().collect();
-    assert_eq!(pack(&changes[0].header.doc, &refs, 1), golden);
+    assert_eq!(pack(&changes[0].header.doc, &refs), golden);
     let (doc, found) = unpack(&golden, LIMITS).expect("the vectors are whole");
     assert_eq!(doc, changes[0].header.doc);
     for (found, change) in found.iter().zip(&changes) {

@@ -1,17 +1,17 @@
 //! CRDT documents for Python. The lock of a document is never waited for with the GIL held: who
 //! has it may need the GIL.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LockResult, Mutex, MutexGuard};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 use qflow_core::crdt::carry::Sibling;
-use qflow_core::crdt::change::Change;
+use qflow_core::crdt::change::{Change, parse_change_cid};
 use qflow_core::crdt::document::{Document, Outcome};
 use qflow_core::crdt::read::{CutError, Sides};
-use qflow_core::crdt::{Key, pack, read_heads, reconcile, write_heads};
+use qflow_core::crdt::{Cid, Key, pack, read_heads, reconcile, write_heads};
 
 use crate::crdt_changes::{CheckedChanges, cid_bytes, operation_bytes};
 use crate::crdt_transaction::CrdtTransaction;
@@ -31,11 +31,14 @@ type Reconciled<'py> = (Vec<Bound<'py, PyBytes>>, Option<Bound<'py, PyBytes>>);
 /// The document, shared with its transactions.
 pub type Shared = Arc<Mutex<Document>>;
 
-/// Lock a document. What a panic left behind is whole: a change is taken in or it is not.
+/// Lock a document.
 pub fn lock<'a>(py: Python<'_>, shared: &'a Mutex<Document>) -> MutexGuard<'a, Document> {
-    shared
-        .lock_py_attached(py)
-        .unwrap_or_else(PoisonError::into_inner)
+    sound(shared.lock_py_attached(py))
+}
+
+/// What a panic left behind may have half a change, so nothing is read of it or written to it.
+pub fn sound<G>(locked: LockResult<G>) -> G {
+    locked.unwrap_or_else(|_| panic!("a panic left this document unsound: load it again"))
 }
 
 pub fn refused(error: impl std::fmt::Display) -> PyErr {
@@ -73,7 +76,10 @@ impl CrdtDocument {
     where
         R: Send,
     {
-        py.detach(|| act(&mut self.shared.lock().unwrap_or_else(PoisonError::into_inner)))
+        py.detach(|| {
+            let mut document = sound(self.shared.lock());
+            act(&mut document)
+        })
     }
 
     fn check_writable(&self) -> PyResult<()> {
@@ -202,12 +208,11 @@ impl CrdtDocument {
     #[pyo3(signature = (since = None))]
     fn delta<'py>(&self, py: Python<'py>, since: Option<&[u8]>) -> PyResult<Bound<'py, PyBytes>> {
         let heads = since.map(read_heads).transpose().map_err(refused)?;
-        let chance = self.chance;
         let packed = self.with(py, |document| {
             let all = heads.is_none() && !document.is_compacted();
             let lacking = document.since(heads.as_deref().unwrap_or_default());
             let stale = lacking.snapshot && !all;
-            (!stale).then(|| pack::pack(document.doc(), &lacking.changes, chance))
+            (!stale).then(|| pack::pack(document.doc(), &lacking.changes))
         });
         let what = "some of these changes were compacted: the snapshot is needed first";
         packed
@@ -217,10 +222,10 @@ impl CrdtDocument {
 
     /// The changes with these CIDs, as far as they are here.
     fn pack_of<'py>(&self, py: Python<'py>, cids: Vec<Vec<u8>>) -> PyResult<Bound<'py, PyBytes>> {
-        let cids: PyResult<Vec<_>> = cids.iter().map(|cid| parse_change_cid(cid)).collect();
-        let (cids, chance) = (cids?, self.chance);
+        let cids: PyResult<Vec<_>> = cids.iter().map(|cid| change_digest(cid)).collect();
+        let cids = cids?;
         let packed = self.with(py, |document| {
-            pack::pack(document.doc(), &document.changes_of(&cids), chance)
+            pack::pack(document.doc(), &document.changes_of(&cids))
         });
         Ok(PyBytes::new(py, &packed))
     }
@@ -280,9 +285,8 @@ impl CrdtDocument {
 
     /// What equivocated: by replica, two or more signed changes after the same one, as a pack.
     fn evidence<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyBytes>> {
-        let chance = self.chance;
         let packs = self.with(py, |document| {
-            let shown = |changes: &Vec<&Change>| pack::pack(document.doc(), changes, chance);
+            let shown = |changes: &Vec<&Change>| pack::pack(document.doc(), changes);
             document.evidence().iter().map(shown).collect::<Vec<_>>()
         });
         packs.iter().map(|pack| PyBytes::new(py, pack)).collect()
@@ -293,7 +297,7 @@ impl CrdtDocument {
     }
 
     fn knows_change(&self, py: Python<'_>, cid: &[u8]) -> PyResult<bool> {
-        let cid = parse_change_cid(cid)?;
+        let cid = change_digest(cid)?;
         Ok(lock(py, &self.shared).graph().knows(&cid))
     }
 
@@ -361,14 +365,11 @@ fn sibling<'py>(py: Python<'py>, side: &Sides<'_>) -> PyResult<Option<Bound<'py,
     Ok(Some(made))
 }
 
-fn parse_change_cid(cid: &[u8]) -> PyResult<[u8; 32]> {
-    let digest = cid.strip_prefix(&qflow_core::crdt::change::CID_PREFIX[..]);
-    digest
-        .and_then(|digest| digest.try_into().ok())
-        .ok_or_else(|| PyValueError::new_err("not the CID of a change"))
+fn change_digest(cid: &[u8]) -> PyResult<Cid> {
+    parse_change_cid(cid).ok_or_else(|| PyValueError::new_err("not the CID of a change"))
 }
 
-pub fn hex(bytes: &[u8]) -> String {
+fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

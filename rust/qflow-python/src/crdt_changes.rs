@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use qflow_core::crdt::change::{CID_PREFIX, Change};
+use qflow_core::crdt::change::{self, CID_PREFIX, Change, OPERATION_PREFIX};
 use qflow_core::crdt::document::Changes;
 use qflow_core::crdt::pack::pack;
 use qflow_core::crdt::pack_read::{Limits, unpack};
@@ -30,17 +30,15 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 pub struct CheckedChanges {
     pub doc: [u8; 16],
     pub changes: Changes,
-    pub key: u64,
     refused: Vec<(Cid, &'static str)>,
 }
 
 impl CheckedChanges {
-    /// Of changes that were signed here.
-    pub fn signed(doc: [u8; 16], changes: Changes, key: u64) -> Self {
+    /// Of changes whose signatures are good.
+    pub fn signed(doc: [u8; 16], changes: Changes) -> Self {
         Self {
             doc,
             changes,
-            key,
             refused: Vec::new(),
         }
     }
@@ -88,7 +86,7 @@ impl CheckedChanges {
     fn pack<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         let packed = py.detach(|| {
             let changes: Vec<&Change> = self.changes.iter().map(AsRef::as_ref).collect();
-            pack(&self.doc, &changes, self.key)
+            pack(&self.doc, &changes)
         });
         PyBytes::new(py, &packed)
     }
@@ -98,12 +96,7 @@ impl CheckedChanges {
         let named: HashSet<&[u8]> = cids.iter().filter_map(|cid| cid.get(4..)).collect();
         let is_named = |change: &&Arc<Change>| named.contains(change.header.cid.as_slice());
         let changes = self.changes.iter().filter(is_named).cloned().collect();
-        Self {
-            doc: self.doc,
-            changes,
-            key: self.key,
-            refused: Vec::new(),
-        }
+        Self::signed(self.doc, changes)
     }
 
     fn __len__(&self) -> usize {
@@ -157,23 +150,16 @@ fn checked(pack: &[u8], doc: [u8; 16], members: Option<&[Key]>) -> PyResult<Chec
     Ok(CheckedChanges {
         doc,
         changes: kept,
-        key: 0,
         refused,
     })
 }
 
 /// The CID of a change as bytes.
 pub fn cid_bytes<'py>(py: Python<'py>, digest: &Cid) -> Bound<'py, PyBytes> {
-    let mut cid = [0; 36];
-    cid[..4].copy_from_slice(&CID_PREFIX);
-    cid[4..].copy_from_slice(digest);
-    PyBytes::new(py, &cid)
+    PyBytes::new(py, &change::cid_bytes(CID_PREFIX, digest))
 }
 
 /// The CID of an operation as bytes: raw, sha2-256.
 pub fn operation_bytes<'py>(py: Python<'py>, digest: &Cid) -> Bound<'py, PyBytes> {
-    let mut cid = [0; 36];
-    cid[..4].copy_from_slice(&[0x01, 0x55, 0x12, 0x20]);
-    cid[4..].copy_from_slice(digest);
-    PyBytes::new(py, &cid)
+    PyBytes::new(py, &change::cid_bytes(OPERATION_PREFIX, digest))
 }

@@ -9,7 +9,7 @@ use qflow_core::crdt::transaction::{Draft, Ground, WriteError};
 use qflow_core::crdt::value::{Elements, ValueRef};
 use qflow_core::encoding::Writer;
 
-use crate::crdt::{Shared, fixed, lock, refused};
+use crate::crdt::{Shared, fixed, lock, refused, sound};
 use crate::crdt_changes::CheckedChanges;
 use crate::crdt_value::{Path, list_of, literal, step, value_of};
 use crate::crdt_view::Objects;
@@ -19,7 +19,6 @@ use crate::errors::TypeMismatchError;
 #[pyclass(module = "qflow._core")]
 pub struct CrdtTransaction {
     shared: Shared,
-    key: u64,
     draft: Option<Draft>,
 }
 
@@ -27,7 +26,6 @@ impl CrdtTransaction {
     pub fn new(shared: Shared, key: u64) -> Self {
         Self {
             shared,
-            key,
             draft: Some(Draft::new(key)),
         }
     }
@@ -121,7 +119,6 @@ impl CrdtTransaction {
                 return path.with(|at| draft.append(&ground, at, elements).map_err(failed));
             }
         }
-        let mut list = Writer::default();
         let ValueRef::List(items) = list_of(values.as_any(), &mut list)? else {
             return Ok(());
         };
@@ -176,15 +173,13 @@ impl CrdtTransaction {
         let Some(draft) = self.draft.take() else {
             return Err(refused("closed"));
         };
-        let (shared, key) = (&self.shared, self.key);
+        let shared = &self.shared;
         py.detach(|| {
             let (unsigned, doc) = {
-                let mut document = shared
-                    .lock()
-                    .unwrap_or_else(std::sync::PoisonError::into_inner);
-                (document.close(draft, op)?, *document.doc())
+                let mut document = sound(shared.lock());
+                (document.close(draft, op, &seed)?, *document.doc())
             };
-            Ok(CheckedChanges::signed(doc, unsigned.sign(&seed)?, key))
+            Ok(CheckedChanges::signed(doc, unsigned.sign()?))
         })
         .map_err(|error: SealError| refused(error))
     }

@@ -8,6 +8,7 @@ use qflow_core::crdt::transaction::{Literal, Where};
 use qflow_core::crdt::value::{Value, ValueRef};
 use qflow_core::encoding::{Reader, Writer};
 
+use crate::crdt::refused;
 use crate::encoding::{self, Cid};
 
 /// A path as it was given: a JSON Pointer, or the parts themselves.
@@ -109,10 +110,6 @@ fn unfit(given: &Bound<'_, PyAny>) -> PyErr {
         Ok(kind) => PyTypeError::new_err(format!("a value of type {kind} has no place here")),
         Err(error) => error,
     }
-}
-
-fn refused(error: impl std::fmt::Display) -> PyErr {
-    PyValueError::new_err(error.to_string())
 }
 
 fn finite(value: f64) -> PyResult<f64> {

@@ -15,8 +15,8 @@ GUIDE = Path(__file__).resolve().parents[3] / "docs" / "guides" / "crdt-rivals.m
 HISTORIES = int(os.environ.get("QFLOW_TEST_EXAMPLES", "100"))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _rivals() -> None:
+@pytest.fixture(scope="module")
+def rivals() -> None:
     missing = find.missing()
     if missing and os.environ.get("CI"):
         pytest.fail(f"{', '.join(missing)} missing, and {find.VARIABLE} names no place")
@@ -24,11 +24,13 @@ def _rivals() -> None:
         pytest.skip(f"{', '.join(missing)} missing: make crdt-oracle")
 
 
+@pytest.mark.usefixtures("rivals")
 def test_random_histories_come_to_the_same_values_in_all_libraries() -> None:
     for seed in range(HISTORIES):
         run(seed, LIBRARIES)
 
 
+@pytest.mark.usefixtures("rivals")
 @pytest.mark.parametrize("difference", DIFFERENCES, ids=lambda one: one.name)
 def test_a_difference_is_what_the_table_says(difference: Difference) -> None:
     assert {name: difference.read(name) for name in difference.reads} == difference.reads

@@ -6,6 +6,7 @@ They read `meta.admission` of its first record: decisions and numbers, never a t
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final, TypeGuard, TypeVar
@@ -24,7 +25,7 @@ A = TypeVar("A", _rules.ConsentPresent, _rules.RiskAdmitted)
 CHILD: Final = "it was started by another execution"
 
 
-class _Admitted(Judge[A]):
+class _Admitted(Judge[A], ABC):
     """Judges the one part of the admission that `part` names."""
 
     types = (_rules.CREATED,)
@@ -45,8 +46,9 @@ class _Admitted(Judge[A]):
         elif self.rule.required:
             self.find(run, f"it began without a word on {self.part}", [record], judged=False)
 
+    @abstractmethod
     def judge(self, record: Record, run: Run, found: Mapping[str, Any]) -> None:
-        raise NotImplementedError
+        """Hold what was found in that part against the rule."""
 
     def malformed(self, record: Record, run: Run, field: str, value: Any) -> None:
         what = f"{field} cannot be judged: it is {_shown(value)}"

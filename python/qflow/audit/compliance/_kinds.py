@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Final
 
 from qflow.audit._clocks import CLOCK
@@ -65,7 +66,7 @@ class SeparationOfDuties(Judge[_rules.SeparationOfDuties]):
             self.settle(run, None if sides[1] else "nobody had the second duty")
 
 
-class _Grouped(Judge[R]):
+class _Grouped(Judge[R], ABC):
     """One finding for each name that is at fault in a chain, with how many records it has."""
 
     def note(self, record: Record, run: Run, name: str) -> None:
@@ -82,8 +83,9 @@ class _Grouped(Judge[R]):
             self.find(run, what, [named], count=count, values=values)
         self.settle(run)
 
+    @abstractmethod
     def fault(self, name: str) -> tuple[str, dict[str, str]]:
-        raise NotImplementedError
+        """What is said of a name, and the values in it."""
 
 
 class ApprovedNodes(_Grouped[_rules.ApprovedNodes]):

@@ -22,6 +22,8 @@ pub const OP_BYTES_MAX: usize = 64;
 
 /// How the CID of a change begins: version 1, DAG-CBOR, SHA2-256, 32 bytes.
 pub const CID_PREFIX: [u8; 4] = [0x01, 0x71, 0x12, 0x20];
+/// How the CID of an operation begins: version 1, raw, SHA2-256, 32 bytes.
+pub const OPERATION_PREFIX: [u8; 4] = [0x01, 0x55, 0x12, 0x20];
 /// How the message that a replica signs begins; the CID follows.
 pub const SIGNED_PREFIX: [u8; 21] = *b"qflow crdt change v1\n";
 const MESSAGE_BYTES: usize = SIGNED_PREFIX.len() + CID_PREFIX.len() + 32;
@@ -137,12 +139,6 @@ impl Change {
         Ops::new(&self.body, &self.layout, self.header.n)
     }
 
-    /// How many paths [`Change::paths`] gives.
-    #[must_use]
-    pub fn path_count(&self) -> usize {
-        self.layout.path_count()
-    }
-
     pub(super) fn layout(&self) -> &Layout {
         &self.layout
     }
@@ -216,11 +212,23 @@ impl Origin<'_> {
     }
 }
 
-fn write_link(out: &mut Writer, cid: &Cid) {
+pub(super) fn write_link(out: &mut Writer, cid: &Cid) {
+    out.link(&cid_bytes(CID_PREFIX, cid));
+}
+
+/// The bytes of a CID that begins like this, as [`CID_PREFIX`] is how one of a change does.
+#[must_use]
+pub fn cid_bytes(prefix: [u8; 4], digest: &Cid) -> [u8; 36] {
     let mut bytes = [0; 36];
-    bytes[..4].copy_from_slice(&CID_PREFIX);
-    bytes[4..].copy_from_slice(cid);
-    out.link(&bytes);
+    bytes[..4].copy_from_slice(&prefix);
+    bytes[4..].copy_from_slice(digest);
+    bytes
+}
+
+/// The digest of the CID of a change; none of other bytes.
+#[must_use]
+pub fn parse_change_cid(cid: &[u8]) -> Option<Cid> {
+    cid.strip_prefix(&CID_PREFIX)?.try_into().ok()
 }
 
 /// The fields of a body, checked, and its columns, unchecked. The CID is left zero.
@@ -342,9 +350,7 @@ fn read_prev(reader: &mut Reader<'_>) -> Result<Option<Cid>, ChangeError> {
 /// A link to a change: no other hash and no other codec can name one.
 fn change_link(item: Item<'_>) -> Result<Cid, ChangeError> {
     match item {
-        Item::Link(cid) => cid
-            .strip_prefix(&CID_PREFIX[..])
-            .and_then(|cid| cid.try_into().ok()),
+        Item::Link(cid) => parse_change_cid(cid),
         _ => None,
     }
     .ok_or(ChangeError::Field("not a link to a change"))

@@ -29,12 +29,6 @@ pub struct Layout {
     pub(super) to: u16,
 }
 
-impl Layout {
-    pub(super) fn path_count(&self) -> usize {
-        usize::from(self.paths)
-    }
-}
-
 /// The bytes between two places of a body.
 #[inline]
 pub fn section(body: &[u8], from: u16, to: u16) -> &[u8] {

@@ -30,7 +30,7 @@ pub struct Paths<'a> {
 impl<'a> Paths<'a> {
     pub fn new(body: &'a [u8], layout: &Layout) -> Self {
         Self {
-            left: layout.path_count(),
+            left: layout.paths.into(),
             parents: Column::new(section(body, layout.parents, layout.key_lens)),
             lens: Column::new(section(body, layout.key_lens, layout.keys)),
             keys: text(section(body, layout.keys, layout.places)),

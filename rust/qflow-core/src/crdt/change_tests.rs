@@ -231,7 +231,7 @@ proptest! {
         )
     ) {
         let changes = history(&changes);
-        let packed = pack(&DOC, &changes.iter().collect::<Vec<_>>(), 3);
+        let packed = pack(&DOC, &changes.iter().collect::<Vec<_>>());
         let (doc, found) = unpack(&packed, LIMITS).unwrap();
         prop_assert_eq!(doc, DOC);
         let parts = |changes: &[Change]| -> Vec<_> {
@@ -246,7 +246,7 @@ proptest! {
         flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
     ) {
         let changes = history(&[(0, ops.clone(), true), (1, ops, false)]);
-        let mut packed = pack(&DOC, &changes.iter().collect::<Vec<_>>(), 3);
+        let mut packed = pack(&DOC, &changes.iter().collect::<Vec<_>>());
         for (at, byte) in flips {
             let at = at.index(packed.len());
             packed[at] = byte;
@@ -411,7 +411,7 @@ fn holds_c15_colliding_parts_are_no_work() {
 fn holds_c15_packs_are_bounded() {
     let ops: Vec<_> = (0..200).map(|_| (vec![1], Op::Increment(1))).collect();
     let changes = history(&vec![(1, ops, false); 100]);
-    let packed = pack(&DOC, &changes.iter().collect::<Vec<_>>(), 0);
+    let packed = pack(&DOC, &changes.iter().collect::<Vec<_>>());
     assert!(packed.len() < 100 * 64 + 200, "{}", packed.len());
     let few = Limits {
         changes: 99,

@@ -67,6 +67,13 @@ pub fn undelta(before: i64, delta: u64) -> i64 {
     before.wrapping_add(unzigzag(delta))
 }
 
+/// The difference of each number from the one before it, of the first from 0.
+pub fn deltas(values: impl Iterator<Item = i64> + Clone) -> impl Iterator<Item = u64> + Clone {
+    values.scan(0, |before, value| {
+        Some(delta(std::mem::replace(before, value), value))
+    })
+}
+
 /// Append a column.
 pub fn write_column(out: &mut Vec<u8>, values: impl Iterator<Item = u64> + Clone) {
     let mut ahead = values.clone();

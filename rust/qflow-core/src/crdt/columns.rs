@@ -1,6 +1,6 @@
 //! The columns of a change as plain numbers and bytes, and how they are written.
 
-use super::column::{delta, write_column, write_number};
+use super::column::{deltas, write_column, write_number};
 
 /// What one operation is, and of what type its value. The numbers are those of the format.
 pub mod kind {
@@ -124,10 +124,4 @@ impl Columns {
 
 fn write_lens(out: &mut Vec<u8>, lens: &[u32]) {
     write_column(out, lens.iter().map(|len| u64::from(*len)));
-}
-
-fn deltas(values: impl Iterator<Item = i64> + Clone) -> impl Iterator<Item = u64> + Clone {
-    values.scan(0, |before, value| {
-        Some(delta(std::mem::replace(before, value), value))
-    })
 }

@@ -5,13 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use super::Dot;
 use super::change::{Change, DEPS_MAX};
-use super::context::Seen;
-use super::graph::{Added, Admission, Graph, Head, Refusal};
+use super::graph::{Admission, Graph, Head, Refusal};
 use super::graph_index::HashKey;
 use super::snapshot::{Loaded, OPERATIONS_MAX, Operation, SnapshotError, load, write};
-use super::tree::{NodeId, Tree};
+use super::tree::Tree;
 
 /// Why a cut cannot be compacted. Nothing is lost: the document stays as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,10 +49,11 @@ pub fn compact<'a>(
         None => empty(doc, chance),
     };
     let mut named = Named::of(operations);
+    let mut nodes = Vec::new();
     for change in changes {
         match graph.add(&change.header)? {
             Admission::Added(added) => {
-                fold(&mut tree, &graph, change, &added);
+                tree.fold(&graph, change, &added, &mut nodes, |_| ());
                 named.note(change, added.lamport);
             }
             Admission::Known | Admission::Below => {}
@@ -77,28 +76,6 @@ fn empty(doc: [u8; 16], chance: &[u8]) -> Loaded {
         graph,
         tree,
         operations: Vec::new(),
-    }
-}
-
-/// Applies the operations of a change that was just added to the graph.
-fn fold(tree: &mut Tree, graph: &Graph, change: &Change, added: &Added) {
-    let mut nodes = vec![NodeId::ROOT];
-    for (parent, part) in change.paths() {
-        nodes.push(tree.intern(nodes[parent as usize], part));
-    }
-    let context = graph.context(added.line);
-    for (seq, (path, action)) in (added.first..).zip(change.ops()) {
-        let dot = Dot {
-            line: added.line,
-            seq,
-        };
-        tree.apply(
-            nodes[path as usize],
-            dot,
-            &action,
-            &Seen { context, dot },
-            graph,
-        );
     }
 }
 

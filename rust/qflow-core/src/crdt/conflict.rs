@@ -3,6 +3,7 @@
 //! They are read off what is live, so they are the same wherever the operations are, and each goes
 //! away when an operation that saw it clears one side.
 
+use super::change::{OPERATION_PREFIX, cid_bytes};
 use super::node::Held;
 use super::past::Stamps;
 use super::path::write_pointer;
@@ -73,9 +74,7 @@ fn conflict_id(path: &str, kind: ConflictKind, operations: &[Cid]) -> [u8; 16] {
     out.text(kind.name());
     out.array(operations.len());
     for digest in operations {
-        let mut cid = [0x01, 0x55, 0x12, 0x20].to_vec();
-        cid.extend_from_slice(digest);
-        out.link(&cid);
+        out.link(&cid_bytes(OPERATION_PREFIX, digest));
     }
     let hash = blake3::derive_key("qflow crdt conflict v1", out.as_slice());
     let mut id = [0; 16];

@@ -189,13 +189,3 @@ pub struct Seen<'a> {
     pub context: &'a Context,
     pub dot: Dot,
 }
-
-impl Seen<'_> {
-    #[must_use]
-    pub fn covers(&self, earlier: Dot) -> bool {
-        if earlier.line == self.dot.line {
-            return earlier.seq < self.dot.seq;
-        }
-        self.context.covers(earlier)
-    }
-}

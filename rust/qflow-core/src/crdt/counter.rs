@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::Dot;
 use super::by_line::ByLine;
-use super::past::{Past, Stamps, greater};
+use super::past::{Past, Stamps, greater, least_blind};
 
 /// Consecutive operations of a line, each of which adds the same.
 #[derive(Clone, Copy, Debug)]
@@ -98,7 +98,7 @@ impl Counter {
         self.base.is_none() && self.lines.is_empty()
     }
 
-    /// Cannot overflow: no document has 2^63 operations.
+    /// Cannot overflow: no document has 2^63 operations, and a snapshot's sum is bounded.
     pub fn sum(&self) -> i128 {
         self.sum
     }
@@ -165,8 +165,7 @@ impl Counter {
         if let Some(base) = self.base {
             return base.blind;
         }
-        let blind = self.firsts().filter(|first| !stamps.saw(*first, winner));
-        blind.min_by(|left, right| stamps.cmp(*left, *right))
+        least_blind(self.firsts(), winner, stamps)
     }
 
     pub fn bytes(&self) -> usize {

@@ -6,13 +6,12 @@ use std::sync::Arc;
 
 use super::change::Change;
 use super::compact::{CompactError, Named, compact};
-use super::context::Seen;
 use super::graph::{Added, Admission, Graph, Head};
 use super::pending::Pending;
 use super::snapshot::{self, Loaded, SnapshotError};
 use super::touched::Touched;
 use super::tree::{NodeId, Tree};
-use super::{Cid, Dot, HashKey, Key};
+use super::{Cid, HashKey, Key};
 
 /// Changes that were verified, in any order.
 pub type Changes = Vec<Arc<Change>>;
@@ -219,23 +218,10 @@ impl Document {
 
     /// Apply the operations of a change that is in the graph.
     fn fold(&mut self, change: &Change, added: &Added, touched: &mut Touched) {
-        let (graph, tree, nodes) = (&self.graph, &mut self.tree, &mut self.nodes);
-        nodes.clear();
-        nodes.push(NodeId::ROOT);
-        for (parent, part) in change.paths() {
-            nodes.push(tree.intern(nodes[parent as usize], part));
-        }
-        let context = graph.context(added.line);
-        for (seq, (path, action)) in (added.first..).zip(change.ops()) {
-            let dot = Dot {
-                line: added.line,
-                seq,
-            };
-            let node = nodes[path as usize];
-            tree.apply(node, dot, &action, &Seen { context, dot }, graph);
-            touched.note(node);
-        }
-        touched.end_change(tree);
+        let nodes = &mut self.nodes;
+        self.tree
+            .fold(&self.graph, change, added, nodes, |node| touched.note(node));
+        touched.end_change(&self.tree);
     }
 
     fn keep(&mut self, change: Arc<Change>, lamport: u64) {

@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::change::Header;
+use super::change::{CID_PREFIX, Header, cid_bytes};
 use super::context::Context;
 use super::fork::Forks;
 use super::graph_index::{HashKey, Index};
@@ -454,8 +454,7 @@ impl Graph {
 #[must_use]
 pub fn operation_cid(change: &Cid, seq: u32) -> Cid {
     let mut named = [0; 44];
-    named[..4].copy_from_slice(&[1, 0x71, 0x12, 32]);
-    named[4..36].copy_from_slice(change);
+    named[..36].copy_from_slice(&cid_bytes(CID_PREFIX, change));
     named[36..].copy_from_slice(&u64::from(seq).to_be_bytes());
     crate::encoding::digest(&named)
 }

@@ -26,11 +26,8 @@ impl HashKey {
 
 fn words(data: &[u8; 32]) -> [u64; 4] {
     let mut words = [0; 4];
-    for (word, bytes) in words.iter_mut().zip(data.chunks_exact(8)) {
-        *word = bytes
-            .iter()
-            .rev()
-            .fold(0, |word, byte| word << 8 | u64::from(*byte));
+    for (word, bytes) in words.iter_mut().zip(data.as_chunks().0) {
+        *word = u64::from_le_bytes(*bytes);
     }
     words
 }

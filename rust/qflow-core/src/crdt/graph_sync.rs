@@ -100,8 +100,8 @@ impl Graph {
         lines.filter(|line| !self.lines[*line as usize].buried)
     }
 
-    /// What one with these heads lacks. Sequence numbers that do not belong to their CIDs, and
-    /// CIDs that are not here, claim nothing.
+    /// What one with these heads lacks. Only their CIDs count, whatever replica and sequence number
+    /// stand beside them; those that are not here claim nothing.
     #[must_use]
     pub fn since(&self, clock: &[Head]) -> Since {
         let mut known = Vec::with_capacity(clock.len());

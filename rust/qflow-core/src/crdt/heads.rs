@@ -1,6 +1,6 @@
 //! A clock on the wire: the heads of a document, as canonical DAG-CBOR.
 
-use super::change::CID_PREFIX;
+use super::change::{parse_change_cid, write_link};
 use super::graph::{Head, LINES_MAX};
 use crate::encoding::{DecodeError, Item, Reader, Writer};
 
@@ -13,10 +13,7 @@ pub fn write_heads(heads: &[Head]) -> Vec<u8> {
         out.array(3);
         out.bytes(&head.replica);
         out.unsigned(u64::from(head.seq));
-        let mut cid = [0; 36];
-        cid[..4].copy_from_slice(&CID_PREFIX);
-        cid[4..].copy_from_slice(&head.cid);
-        out.link(&cid);
+        write_link(&mut out, &head.cid);
     }
     out.into_bytes()
 }
@@ -54,10 +51,7 @@ fn read_head(reader: &mut Reader<'_>) -> Result<Head, DecodeError> {
         return Err(reader.refuse("a head is [replica, operations, CID]"));
     };
     let replica = replica.try_into().ok();
-    let cid = cid
-        .strip_prefix(&CID_PREFIX[..])
-        .and_then(|cid| cid.try_into().ok());
-    match (replica, u32::try_from(seq), cid) {
+    match (replica, u32::try_from(seq), parse_change_cid(cid)) {
         (Some(replica), Ok(seq), Some(cid)) => Ok(Head { replica, seq, cid }),
         _ => Err(reader.refuse("a head of another form")),
     }

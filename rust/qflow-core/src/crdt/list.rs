@@ -2,7 +2,7 @@
 
 use super::Dot;
 use super::by_line::ByLine;
-use super::past::{Past, Stamps, greater};
+use super::past::{Past, Stamps, greater, least_blind};
 use super::value::{Elements, Value, ValueRef};
 
 /// Set in the line of an append of several values, which are then one list.
@@ -203,8 +203,7 @@ impl List {
         if let Some(base) = self.base {
             return base.blind;
         }
-        let blind = self.firsts().filter(|first| !stamps.saw(*first, winner));
-        blind.min_by(|left, right| stamps.cmp(*left, *right))
+        least_blind(self.firsts(), winner, stamps)
     }
 
     pub fn bytes(&self) -> usize {

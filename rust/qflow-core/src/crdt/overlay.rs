@@ -13,6 +13,7 @@ use hashbrown::HashTable;
 use super::change::{Action, Change, Origin};
 use super::document::Document;
 use super::graph::Graph;
+use super::history::parts_of;
 use super::names::NameHash;
 use super::past::{Past, Stamps};
 use super::shown::Kind;
@@ -84,7 +85,7 @@ impl Overlay {
             copy: None,
         };
         each_operation(document, draft, |parts, action, _| {
-            let kind = || document_kind(document, parts);
+            let kind = || document.kind_at(parts);
             overlay.note(parts, action, kind);
         });
         overlay
@@ -119,7 +120,7 @@ impl Overlay {
         seq: u32,
     ) {
         self.note(parts, action, || {
-            ground.look(|document| document_kind(document, parts))
+            ground.look(|document| document.kind_at(parts))
         });
         if let Some((_, copy)) = &mut self.copy {
             ground.look(|document| apply(copy, &document.graph, parts, action, seq));
@@ -274,10 +275,6 @@ impl Overlay {
     }
 }
 
-fn document_kind(document: &Document, parts: &[Cow<'_, str>]) -> Kind {
-    document.kind_at(parts)
-}
-
 fn show_list<V: Visitor>(list: &[u8], visitor: &mut V) -> Result<(), V::Error> {
     let elements = Elements::of_checked(list);
     visitor.enter_list(elements.len())?;
@@ -318,15 +315,8 @@ fn each_operation(
         };
         let named: Vec<(u32, &str)> = change.paths().collect();
         for (path, action) in change.ops() {
-            let above = |path: &u32| {
-                let (parent, _) = named[*path as usize - 1];
-                (parent > 0).then_some(parent)
-            };
-            let upwards = std::iter::successors((path > 0).then_some(path), above);
-            let mut parts: Vec<Cow<'_, str>> = upwards
-                .map(|path| Cow::Borrowed(named[path as usize - 1].1))
-                .collect();
-            parts.reverse();
+            let parts = parts_of(&named, path).into_iter();
+            let parts: Vec<Cow<'_, str>> = parts.map(Cow::Borrowed).collect();
             show(&parts, &action, seq);
             seq += 1;
         }

@@ -5,6 +5,7 @@
 //! back. The page is docs/formats/crdt.md.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 
 use hashbrown::HashTable;
 
@@ -23,14 +24,13 @@ pub(super) const LAST: i64 = 1;
 /// And from here on: a CID of the list twice, or how far back in the pack twice and one.
 pub(super) const FIRST_REFERENCE: i64 = 2;
 
-/// Pack changes of one document, in this order. `key` keeps whoever chose the paths from choosing
-/// how they fall in a hash table.
+/// Pack changes of one document, in this order.
 #[must_use]
-pub fn pack(doc: &[u8; 16], changes: &[&Change], key: u64) -> Vec<u8> {
+pub fn pack(doc: &[u8; 16], changes: &[&Change]) -> Vec<u8> {
     let mut packer = Packer::default();
     for (at, change) in changes.iter().enumerate() {
         packer.origin(at, change);
-        packer.content(change, key);
+        packer.content(change);
     }
     packer.finish(doc, changes)
 }
@@ -73,13 +73,8 @@ impl Packer {
         let header = &change.header;
         let prev = header.prev.map(|prev| self.reference(at, &prev));
         let known = self.lines.get(&header.replica);
-        let follows = known.filter(|line| {
-            Some(*line).is_some_and(|line| {
-                header
-                    .prev
-                    .is_some_and(|prev| self.places_of.get(&prev) == Some(&line.last))
-            })
-        });
+        let before = header.prev.and_then(|prev| self.places_of.get(&prev));
+        let follows = known.filter(|line| before == Some(&line.last));
         let expected = follows.map_or(0, |line| line.next_seq);
         self.prevs.push(match prev {
             None => NONE,
@@ -121,12 +116,12 @@ impl Packer {
         twice as i64 + FIRST_REFERENCE
     }
 
-    fn content(&mut self, change: &Change, key: u64) {
+    fn content(&mut self, change: &Change) {
         let op = change.header.op.as_deref().unwrap_or_default();
         self.op_lens.push(op.len() as i64);
         self.ops.extend_from_slice(op);
         let (body, layout) = change.parts();
-        let numbers = self.paths.of_change(change, key);
+        let numbers = self.paths.of_change(change);
         let mut place = 0;
         for delta in column(body, layout.places, layout.kinds, change.header.n as usize) {
             place = undelta(place, delta);
@@ -207,8 +202,9 @@ fn column(body: &[u8], from: u16, to: u16, count: usize) -> impl Iterator<Item =
 
 /// The paths of all changes of a pack, numbered from 1 in the order of their first use, and the
 /// names in them.
-#[derive(Default)]
 struct Paths {
+    /// Keeps whoever chose the paths from choosing how they fall in the hash tables.
+    key: u64,
     parents: Vec<i64>,
     names: Vec<i64>,
     found: HashTable<u32>,
@@ -223,21 +219,40 @@ struct Paths {
     numbers: Vec<u32>,
 }
 
+impl Default for Paths {
+    fn default() -> Self {
+        Self {
+            key: RandomState::new().hash_one(PACK_MAGIC),
+            parents: Vec::new(),
+            names: Vec::new(),
+            found: HashTable::new(),
+            spans: Vec::new(),
+            spelled: String::new(),
+            names_found: HashTable::new(),
+            shared: Vec::new(),
+            lens: Vec::new(),
+            suffixes: Vec::new(),
+            numbers: Vec::new(),
+        }
+    }
+}
+
 impl Paths {
     /// The numbers of a change's paths, the root first.
-    fn of_change(&mut self, change: &Change, key: u64) -> &[u32] {
+    fn of_change(&mut self, change: &Change) -> &[u32] {
         self.numbers.clear();
         self.numbers.push(0);
         for (parent, part) in change.paths() {
-            let name = self.name(part, key);
+            let name = self.name(part);
             let parent = self.numbers[parent as usize];
-            let number = self.path(parent, name, key);
+            let number = self.path(parent, name);
             self.numbers.push(number);
         }
         &self.numbers
     }
 
-    fn path(&mut self, parent: u32, name: u32, key: u64) -> u32 {
+    fn path(&mut self, parent: u32, name: u32) -> u32 {
+        let key = self.key;
         let hash_of = |parent: i64, name: i64| hash_part(key ^ name as u64, parent as u32, "");
         let (wanted_parent, wanted_name) = (i64::from(parent), i64::from(name));
         let hash = hash_of(wanted_parent, wanted_name);
@@ -258,7 +273,8 @@ impl Paths {
         at + 1
     }
 
-    fn name(&mut self, part: &str, key: u64) -> u32 {
+    fn name(&mut self, part: &str) -> u32 {
+        let key = self.key;
         let hash = hash_part(key, 0, part);
         let (spans, spelled) = (&self.spans, &self.spelled);
         let spelling = |at: &u32| {
@@ -292,5 +308,18 @@ impl Paths {
 impl Change {
     fn parts(&self) -> (&[u8], &Layout) {
         (&self.body, self.layout())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::change_check::hash_part;
+    use super::Paths;
+
+    #[test]
+    fn no_two_packs_hash_names_alike_so_nobody_can_make_names_that_collide() {
+        let hash = || hash_part(Paths::default().key, 0, "name");
+        assert_ne!(hash(), hash());
+        assert_ne!(hash(), hash_part(0, 0, "name"));
     }
 }

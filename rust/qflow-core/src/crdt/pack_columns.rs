@@ -4,7 +4,7 @@ use miniz_oxide::deflate::compress_to_vec;
 use miniz_oxide::inflate::decompress_to_vec_with_limit;
 
 use super::column::{
-    Column, delta, read_number, undelta, unzigzag, write_column, write_number, zigzag,
+    Column, deltas, read_number, undelta, unzigzag, write_column, write_number, zigzag,
 };
 
 /// A shorter section stays as it is: a compressor costs more than it saves.
@@ -68,12 +68,10 @@ pub fn pack_numbers(values: &[i64]) -> Vec<u8> {
         }
     };
     write_column(&mut plain, values.iter().map(spell));
-    let mut deltas = vec![DELTAS];
-    let differ =
-        |before: &mut i64, value: &i64| Some(delta(std::mem::replace(before, *value), *value));
-    write_column(&mut deltas, values.iter().scan(0, differ));
-    if deltas.len() < plain.len() {
-        deltas
+    let mut differences = vec![DELTAS];
+    write_column(&mut differences, deltas(values.iter().copied()));
+    if differences.len() < plain.len() {
+        differences
     } else {
         plain
     }

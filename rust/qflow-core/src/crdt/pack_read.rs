@@ -228,8 +228,9 @@ impl<'a> Unpacker<'a> {
         };
         let seq0 = u32::try_from(expected.checked_add(self.seqs.next()?)?).ok()?;
         let n = self.counts.below(OPS_MAX)?;
-        let mut deps = Vec::with_capacity(self.dep_counts.below(DEPS_MAX)?);
-        for _ in 0..deps.capacity() {
+        let dep_count = self.dep_counts.below(DEPS_MAX)?;
+        let mut deps = Vec::with_capacity(dep_count);
+        for _ in 0..dep_count {
             let reference = self.deps.next()?;
             deps.push(self.resolve(reference, at, changes)?);
         }

@@ -57,6 +57,16 @@ pub(super) fn greater<S: Stamps>(stamps: &S, left: Option<Dot>, right: Option<Do
     }
 }
 
+/// The least stamp of those that did not see an operation.
+pub(super) fn least_blind<S: Stamps>(
+    dots: impl Iterator<Item = Dot>,
+    unseen: Dot,
+    stamps: &S,
+) -> Option<Dot> {
+    let blind = dots.filter(|dot| !stamps.saw(*dot, unseen));
+    blind.min_by(|left, right| stamps.cmp(*left, *right))
+}
+
 impl Past for Seen<'_> {
     #[inline]
     fn seen(&self, line: u32) -> u32 {

@@ -71,29 +71,17 @@ fn check_unusual(part: &str) -> Result<(), PathError> {
 /// The parts of a pointer, checked; none for the root (`""`).
 pub fn parse_pointer(pointer: &str) -> Result<Vec<Cow<'_, str>>, PathError> {
     let mut parts = Vec::new();
-    each_part(pointer, |part| {
-        parts.push(part);
-        Ok(())
-    })?;
-    Ok(parts)
-}
-
-/// As [`parse_pointer`], without a list: `visit` is given each part, and may refuse it too.
-pub fn each_part<'a, E: From<PathError>>(
-    pointer: &'a str,
-    mut visit: impl FnMut(Cow<'a, str>) -> Result<(), E>,
-) -> Result<(), E> {
     if pointer.is_empty() {
-        return Ok(());
+        return Ok(parts);
     }
     let inner = pointer.strip_prefix('/').ok_or(PathError::NoSlash)?;
     let mut bounds = Bounds::default();
     for escaped in inner.split('/') {
         let part = unescape(escaped)?;
         bounds.enter(&part)?;
-        visit(part)?;
+        parts.push(part);
     }
-    Ok(())
+    Ok(parts)
 }
 
 /// What a path has used of its limits.

@@ -1,5 +1,6 @@
 //! Changes that came before what they name.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Cid;
@@ -19,6 +20,9 @@ struct Waiting<T> {
     change: T,
     cid: Cid,
     bytes: usize,
+    /// All that was not there when it came.
+    named: Box<[Cid]>,
+    /// How many of those are not there yet.
     missing: usize,
 }
 
@@ -28,7 +32,7 @@ struct Waiting<T> {
 pub struct Pending<T> {
     waiting: BTreeMap<u64, Waiting<T>>,
     cids: BTreeSet<Cid>,
-    by_missing: BTreeMap<Cid, Vec<u64>>,
+    by_missing: BTreeMap<Cid, BTreeSet<u64>>,
     bytes: usize,
     next: u64,
 }
@@ -67,18 +71,20 @@ impl<T> Pending<T> {
         }
         let number = self.next;
         self.next += 1;
-        let missing: BTreeSet<&Cid> = missing.iter().collect();
-        for cid in &missing {
-            self.by_missing.entry(**cid).or_default().push(number);
+        let mut named = missing.to_vec();
+        named.sort_unstable();
+        named.dedup();
+        for cid in &named {
+            self.by_missing.entry(*cid).or_default().insert(number);
         }
-        let missing = missing.len();
         self.waiting.insert(
             number,
             Waiting {
                 change,
                 cid,
                 bytes,
-                missing,
+                missing: named.len(),
+                named: named.into(),
             },
         );
         self.cids.insert(cid);
@@ -97,7 +103,7 @@ impl<T> Pending<T> {
             };
             waiting.missing -= 1;
             if waiting.missing == 0 {
-                free.extend(self.take(number));
+                free.extend(self.take(number).map(|waiting| waiting.change));
             }
         }
         free
@@ -110,22 +116,34 @@ impl<T> Pending<T> {
         let mut lost = Vec::new();
         while let Some(cid) = open.pop() {
             for number in self.by_missing.remove(&cid).unwrap_or_default() {
-                open.extend(self.waiting.get(&number).map(|waiting| waiting.cid));
-                lost.extend(self.take(number));
+                let Some(waiting) = self.take(number) else {
+                    continue;
+                };
+                for named in &waiting.named {
+                    self.forget(named, number);
+                }
+                open.push(waiting.cid);
+                lost.push(waiting.change);
             }
         }
-        self.by_missing.retain(|_, numbers| {
-            numbers.retain(|number| self.waiting.contains_key(number));
-            !numbers.is_empty()
-        });
         lost
     }
 
-    fn take(&mut self, number: u64) -> Option<T> {
+    /// One change does not wait for another any more.
+    fn forget(&mut self, missing: &Cid, number: u64) {
+        if let Entry::Occupied(mut waiters) = self.by_missing.entry(*missing) {
+            waiters.get_mut().remove(&number);
+            if waiters.get().is_empty() {
+                waiters.remove();
+            }
+        }
+    }
+
+    fn take(&mut self, number: u64) -> Option<Waiting<T>> {
         let waiting = self.waiting.remove(&number)?;
         self.cids.remove(&waiting.cid);
         self.bytes -= waiting.bytes;
-        Some(waiting.change)
+        Some(waiting)
     }
 
     /// What has to arrive before anything here can go on, sorted; changes that wait here too are
@@ -198,6 +216,26 @@ mod tests {
         assert_eq!(pending.refused(&cid(1)), ['c', 'd']);
         assert_eq!(pending.arrived(&cid(2)), ['e']);
         assert!(pending.is_empty() && pending.missing().next().is_none());
+    }
+
+    #[test]
+    fn a_refused_change_costs_no_look_at_what_does_not_wait_for_it() {
+        let mut pending = Pending::default();
+        let wait = |pending: &mut Pending<char>, number, change, missing: &[Cid]| {
+            pending.wait(cid(number), 10, change, missing)
+        };
+        assert_eq!(wait(&mut pending, 4, 'd', &[cid(1), cid(2)]), Ok(true));
+        assert_eq!(wait(&mut pending, 5, 'e', &[cid(2), cid(3)]), Ok(true));
+        // Whoever looks at this entry sees that nothing waits any more, and takes it away.
+        pending.by_missing.entry(cid(9)).or_default();
+        assert!(pending.refused(&cid(7)).is_empty());
+        assert_eq!(pending.refused(&cid(1)), ['d']);
+        assert_eq!(
+            pending.missing().collect::<Vec<_>>(),
+            [&cid(2), &cid(3), &cid(9)]
+        );
+        assert_eq!(pending.refused(&cid(3)), ['e']);
+        assert_eq!(pending.missing().collect::<Vec<_>>(), [&cid(9)]);
     }
 
     #[test]

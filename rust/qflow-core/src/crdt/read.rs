@@ -29,8 +29,6 @@ pub struct Lacking<'a> {
     pub changes: Vec<&'a Change>,
     /// Some are only in the snapshot: the other needs that first.
     pub snapshot: bool,
-    /// Heads of the other that are not here.
-    pub unknown: Vec<Head>,
 }
 
 /// A clock that this document cannot be shown at.
@@ -105,11 +103,7 @@ impl Document {
         let held = |id: &ChangeId| self.changes.get(*id as usize)?.as_deref();
         let changes: Vec<&Change> = since.changes.iter().filter_map(held).collect();
         let snapshot = since.snapshot || changes.len() < since.changes.len();
-        Lacking {
-            changes,
-            snapshot,
-            unknown: since.unknown,
-        }
+        Lacking { changes, snapshot }
     }
 
     /// The changes with these CIDs that are here themselves.
@@ -157,7 +151,7 @@ impl Document {
             .map(|head| self.graph.id_of(&head.cid))
             .collect();
         let named = named.ok_or(CutError::Unknown)?;
-        if self.graph.since(heads).snapshot {
+        if !self.graph.contains_cut(None, &named) {
             return Err(CutError::Stale);
         }
         Ok(self.graph.closure(&named))

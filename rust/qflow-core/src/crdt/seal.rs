@@ -25,19 +25,29 @@ pub enum SealError {
     Change(#[from] ChangeError),
 }
 
-/// Bodies of changes in their order, to be signed.
+/// Bodies of changes in their order, to be signed with the key of their replica.
 pub struct Unsigned {
     bodies: Vec<Vec<u8>>,
-    replica: Key,
+    key: SigningKey,
 }
 
 impl Document {
-    /// The changes that a transaction becomes, as the next ones of this replica: they saw all that
-    /// is here. `op` is its operation id, which is kept even when nothing is written.
+    /// The changes that a transaction becomes, as the next ones of this replica, whose key `seed`
+    /// makes: they saw all that is here. `op` is its operation id, which is kept even when nothing
+    /// is written.
     ///
     /// Nothing in the document changes but where the next transaction goes on: `apply` what comes
     /// of them once they are saved, or `abandon` them.
-    pub fn close(&mut self, draft: Draft, op: Option<&[u8]>) -> Result<Unsigned, SealError> {
+    pub fn close(
+        &mut self,
+        draft: Draft,
+        op: Option<&[u8]>,
+        seed: &[u8; 32],
+    ) -> Result<Unsigned, SealError> {
+        let key = SigningKey::from_bytes(seed);
+        if key.verifying_key().to_bytes() != self.me {
+            return Err(SealError::Key);
+        }
         let mut chain = self.next_of_line();
         let builders = draft.into_builders();
         let all: usize = builders.iter().map(Builder::len).sum();
@@ -58,9 +68,8 @@ impl Document {
         if builders.is_empty() && op.is_some() {
             chain.add(&empty, op)?;
         }
-        let replica = chain.replica;
         let bodies = chain.end(self);
-        Ok(Unsigned { bodies, replica })
+        Ok(Unsigned { bodies, key })
     }
 
     /// Forget what was closed and is not applied: it was not saved, for certain.
@@ -152,15 +161,12 @@ impl Chain {
 
 impl Unsigned {
     /// Sign each change, on all cores when they are many.
-    pub fn sign(self, seed: &[u8; 32]) -> Result<Changes, SealError> {
-        let key = SigningKey::from_bytes(seed);
-        if key.verifying_key().to_bytes() != self.replica {
-            return Err(SealError::Key);
+    pub fn sign(self) -> Result<Changes, SealError> {
+        let Self { bodies, key } = self;
+        if bodies.len() < CHUNK {
+            return bodies.iter().map(|body| signed(body, &key)).collect();
         }
-        if self.bodies.len() < CHUNK {
-            return self.bodies.iter().map(|body| signed(body, &key)).collect();
-        }
-        let each = self.bodies.par_iter().with_min_len(CHUNK);
+        let each = bodies.par_iter().with_min_len(CHUNK);
         each.map(|body| signed(body, &key)).collect()
     }
 }
@@ -168,4 +174,20 @@ impl Unsigned {
 fn signed(body: &[u8], key: &SigningKey) -> Result<Arc<Change>, SealError> {
     let signature = key.sign(&signed_message(&digest(body))).to_bytes();
     Ok(Arc::new(Change::decode(body, signature)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_is_not_the_replicas_leaves_no_trace_in_the_document() {
+        let seed = [1; 32];
+        let me = SigningKey::from_bytes(&seed).verifying_key().to_bytes();
+        let mut document = Document::new([0; 16], me, b"chance");
+        let mut close = |seed| document.close(Draft::new(0), Some(b"op"), seed);
+        assert!(matches!(close(&[2; 32]), Err(SealError::Key)));
+        let changes = close(&seed).and_then(Unsigned::sign).expect("the key");
+        assert_eq!(changes[0].header.prev, None);
+    }
 }

@@ -1,7 +1,7 @@
 //! The bytes of a snapshot: sections of columns, in one spelling (docs/formats/crdt-snapshot.md).
 
 use super::change::{OP_BYTES_MAX, OPS_MAX};
-use super::column::{Column, read_number, write_column, write_number, zigzag};
+use super::column::{Column, deltas, read_number, write_column, write_number};
 use super::{Cid, Key};
 
 /// Begins every snapshot.
@@ -212,17 +212,7 @@ fn read_operations(input: &mut Input<'_>) -> Result<Vec<Operation>, SnapshotErro
 
 /// The differences of each number from the one before it, the first from 0.
 pub(super) fn write_deltas(out: &mut Vec<u8>, values: impl Iterator<Item = u64> + Clone) {
-    let before = std::iter::once(0).chain(values.clone());
-    write_column(
-        out,
-        before
-            .zip(values)
-            .map(|(before, value)| step(before, value)),
-    );
-}
-
-fn step(before: u64, value: u64) -> u64 {
-    zigzag((value as i64).wrapping_sub(before as i64))
+    write_column(out, deltas(values.map(|value| value as i64)));
 }
 
 /// Bytes that are read from the front, strictly.

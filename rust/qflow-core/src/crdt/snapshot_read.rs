@@ -4,17 +4,13 @@ use super::Dot;
 use super::carry::{CounterItem, Items, ListItem};
 use super::column::{Column, undelta};
 use super::graph::Graph;
-use super::path::check_part;
+use super::path::{PARTS_MAX, PATH_BYTES_MAX, check_part};
 use super::snapshot_format::{CUT, Input, SnapshotError, item, text};
 use super::snapshot_values::{Counts, Values};
 use super::tree::{NodeId, Tree};
 use super::value::Elements;
 use crate::encoding::key_order;
 
-/// Parts of a path.
-const DEPTH_MAX: usize = 64;
-/// Bytes of the parts of a path together.
-const PATH_BYTES_MAX: usize = 1_024;
 /// Items that are loaded, whatever the runs of the columns claim.
 const ITEMS_MAX: usize = 1 << 25;
 
@@ -49,7 +45,7 @@ impl<'a> ItemReader<'a> {
     pub(super) fn new(graph: &'a Graph, mut input: Input<'a>) -> Result<Self, SnapshotError> {
         let input = &mut input;
         let nodes = input.count(1)?;
-        let ups = input.column(nodes, DEPTH_MAX as u64)?;
+        let ups = input.column(nodes, PARTS_MAX as u64)?;
         let (name_lens, bytes) = input.summed(nodes, PATH_BYTES_MAX as u64)?;
         let names = text(input.bytes(bytes)?)?;
         let (counts, items) = input.summed(nodes + 1, ITEMS_MAX as u64)?;
@@ -207,14 +203,13 @@ impl<'a> ItemReader<'a> {
             .and_then(|at| self.used.get_mut(at));
         *used.ok_or(bad)? = true;
         let place = self.graph.place(change as u32);
-        let seq = place.first + offset as u32;
-        let there = offset < u64::from(place.n);
-        there
-            .then_some(Dot {
-                line: place.line,
-                seq,
-            })
-            .ok_or(bad)
+        if offset >= u64::from(place.n) {
+            return Err(bad);
+        }
+        Ok(Dot {
+            line: place.line,
+            seq: place.first + offset as u32,
+        })
     }
 }
 
@@ -249,7 +244,7 @@ impl<'a> Way<'a> {
         }
         let parent = self.nodes.last().map_or(NodeId::ROOT, |(node, _)| *node);
         self.bytes += name.len();
-        if self.nodes.len() == DEPTH_MAX || self.bytes > PATH_BYTES_MAX {
+        if self.nodes.len() == PARTS_MAX || self.bytes > PATH_BYTES_MAX {
             return Err(SnapshotError("a path that is too long"));
         }
         let node = tree.intern(parent, name);

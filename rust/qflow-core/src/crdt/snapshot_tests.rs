@@ -243,6 +243,23 @@ proptest! {
 }
 
 #[test]
+fn holds_c15_a_sum_that_could_overflow_is_refused() {
+    let mut document = document(1);
+    let change = change(&document, &["a"], Some(Action::Increment(1)));
+    assert_eq!(document.apply(&[change]).applied, 1);
+    let mut snapshot = document.snapshot();
+    let sums = snapshot.len() - 16;
+    let mut load = |sum: i128| {
+        snapshot[sums..].copy_from_slice(&sum.to_be_bytes());
+        Document::load(&snapshot, key(1), b"chance").map(|_| ())
+    };
+    assert_eq!(load(i128::from(i64::MIN)), Ok(()));
+    for sum in [i128::MIN, i128::MAX, 1 << 112] {
+        assert!(load(sum).is_err(), "{sum}");
+    }
+}
+
+#[test]
 fn holds_c12_a_lagging_peer_comes_back_and_a_delete_stays() {
     let (mut one, mut other, mut lagging) = (document(0), document(1), document(2));
     let set = change(&one, &["a"], Some(Action::Set(ValueRef::Int(1))));

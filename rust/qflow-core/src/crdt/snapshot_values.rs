@@ -2,9 +2,13 @@
 
 use super::column::{Column, undelta};
 use super::columns::kind;
+use super::graph::LINES_MAX;
 use super::snapshot_format::{CUT, Input, SnapshotError, item, text};
 use super::value::ValueRef;
 use crate::encoding::parse_cid;
+
+/// The greatest sum: every operation that a document can have is an increment by 2^63.
+const SUM_MAX: u128 = (LINES_MAX as u128) << (32 + 63);
 
 /// How many items there are of each kind.
 pub(super) type Counts = [usize; item::MAX as usize + 1];
@@ -82,8 +86,13 @@ impl<'a> Values<'a> {
         self.blobs.bytes(len as usize)
     }
 
-    /// The next sum of a counter.
+    /// The next sum of a counter, which is one that increments can come to: so what is added to it
+    /// does not overflow.
     pub(super) fn sum(&mut self) -> Result<i128, SnapshotError> {
-        Ok(i128::from_be_bytes(self.sums.fixed::<16>(1)?[0]))
+        let sum = i128::from_be_bytes(self.sums.fixed::<16>(1)?[0]);
+        if sum.unsigned_abs() > SUM_MAX {
+            return Err(SnapshotError("a sum beyond all increments"));
+        }
+        Ok(sum)
     }
 }

@@ -6,7 +6,7 @@ use std::convert::Infallible;
 
 use super::Dot;
 use super::carry::{Items, ListItem};
-use super::column::{write_column, write_number, zigzag};
+use super::column::{deltas, write_column, write_number};
 use super::columns::kind;
 use super::graph::{ChangeId, Graph};
 use super::snapshot_format::{MAGIC, Operation, item, write_deltas};
@@ -167,12 +167,7 @@ impl Columns {
         let blind = |at: &Option<At>| at.as_ref().map_or(0, |at| 1 + place(at));
         write_column(out, self.blinds.iter().map(blind));
         write_column(out, self.blinds.iter().flatten().map(|at| u64::from(at.1)));
-        let before = std::iter::once(&0).chain(&self.ints);
-        let deltas = before.zip(&self.ints);
-        write_column(
-            out,
-            deltas.map(|(before, value)| zigzag(value.wrapping_sub(*before))),
-        );
+        write_column(out, deltas(self.ints.iter().copied()));
         out.extend_from_slice(&self.floats);
         write_column(out, self.text_lens.iter().map(|len| u64::from(*len)));
         out.extend_from_slice(&self.texts);

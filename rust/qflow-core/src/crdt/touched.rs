@@ -1,6 +1,5 @@
 //! Which paths operations have changed, within bounds.
 
-use super::node::NONE;
 use super::tree::{NodeId, Tree};
 
 /// Paths that are told of; beyond, the paths above them.
@@ -57,9 +56,6 @@ impl Touched {
 impl Tree {
     /// The node above; of the root itself.
     fn above(&self, node: NodeId) -> NodeId {
-        match self.nodes.get(node).parent {
-            NONE => NodeId::ROOT,
-            parent => NodeId(parent),
-        }
+        self.parent(node).unwrap_or(NodeId::ROOT)
     }
 }

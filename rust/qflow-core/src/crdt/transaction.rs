@@ -250,10 +250,9 @@ impl Draft {
     ) -> Result<Result<bool, V::Error>, WriteError> {
         let parts = at.parts()?;
         self.need_overlay(ground);
-        let Some(overlay) = self.overlay.take() else {
+        let Some(mut overlay) = self.overlay.take() else {
             return Ok(Ok(false));
         };
-        let mut overlay = overlay;
         let shown = ground.look(|document| overlay.view(document, self, &parts, visitor));
         self.overlay = Some(overlay);
         Ok(shown)

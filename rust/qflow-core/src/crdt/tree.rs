@@ -5,8 +5,10 @@
 
 use super::Dot;
 use super::barren::Barren;
-use super::change::Action;
+use super::change::{Action, Change};
+use super::context::Seen;
 use super::extra::Extras;
+use super::graph::{Added, Graph};
 use super::names::NameHash;
 use super::node::{Held, Nodes};
 use super::past::{Past, Stamps};
@@ -136,6 +138,34 @@ impl Tree {
         }
         if !self.barren.is_empty() {
             self.tell_barren(node, dot);
+        }
+    }
+
+    /// Applies the operations of a change that was just added to the graph, and shows where each
+    /// was. `nodes` is room for the nodes of its paths.
+    #[inline]
+    pub(super) fn fold(
+        &mut self,
+        graph: &Graph,
+        change: &Change,
+        added: &Added,
+        nodes: &mut Vec<NodeId>,
+        mut show: impl FnMut(NodeId),
+    ) {
+        nodes.clear();
+        nodes.push(NodeId::ROOT);
+        for (parent, part) in change.paths() {
+            nodes.push(self.intern(nodes[parent as usize], part));
+        }
+        let context = graph.context(added.line);
+        for (seq, (path, action)) in (added.first..).zip(change.ops()) {
+            let dot = Dot {
+                line: added.line,
+                seq,
+            };
+            let node = nodes[path as usize];
+            self.apply(node, dot, &action, &Seen { context, dot }, graph);
+            show(node);
         }
     }
 
